@@ -1,0 +1,32 @@
+"Shared fixtures: a fresh home, a fresh warehouse, real feeds when there are any."
+import os
+from pathlib import Path
+import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile("house", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
+settings.load_profile("house")
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "full: long checks that `make test-full` runs")
+    config.addinivalue_line("markers", "real: needs the folder of real feeds named by NBPROPS_DATA")
+
+def pytest_collection_modifyitems(items):
+    data = os.environ.get("NBPROPS_DATA", "")
+    if data and Path(data).is_dir(): return
+    for item in items:
+        if "real" in item.keywords: item.add_marker(pytest.mark.skip(reason="set NBPROPS_DATA to the folder of real feeds"))
+
+@pytest.fixture(autouse=True)
+def own_home(tmp_path, monkeypatch):
+    "Every test has a home of its own and no inherited clock."
+    monkeypatch.setenv("NBPROPS_HOME", str(tmp_path/"home"))
+    for name in ("NBPROPS_NOW", "NBPROPS_DB", "MODEL_STORE_URI", "CATBOOST_V9_MODEL_PATH", "BUILD_COMMIT_SHA"): monkeypatch.delenv(name, raising=False)
+
+@pytest.fixture
+def wh(tmp_path):
+    "A migrated, empty warehouse."
+    from nbprops.data.warehouse import Warehouse
+    w = Warehouse(tmp_path/"home"/"nbprops.duckdb")
+    w.migrate()
+    return w
