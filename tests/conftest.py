@@ -30,3 +30,13 @@ def wh(tmp_path):
     w = Warehouse(tmp_path/"home"/"nbprops.duckdb")
     w.migrate()
     return w
+
+@pytest.fixture(scope="session")
+def played(tmp_path_factory):
+    "One played demo on the simulated league, shared by all tests: home folder, summary."
+    import json
+    from tests.player import run
+    home = tmp_path_factory.mktemp("demo")/"home"
+    out = run(home, "demo", "--json")
+    assert out.returncode == 0, out.stderr[-3000:]
+    return home, json.loads(out.stdout)
