@@ -6,7 +6,7 @@ import pytest
 from nbprops.settings import Refusal
 from nbprops.data import calibration as cal
 from nbprops.data.faults import KINDS, Fault, apply_fault, parse_fault
-from nbprops.data.league import simulate
+from nbprops.data.league import simulate, spoil
 from nbprops.data.lines import as_of_frame, line_of_record
 from nbprops.data.reference import BOOKS, FEEDS
 from nbprops.data.season import season_row
@@ -211,7 +211,7 @@ def test_late_feed_withholds_and_invents_nothing(light):
     assert all(broken[k].equals(light[k]) for k in light if k != BOX)
     assert broken[BOX].equals(light[BOX].filter(pl.col("game_date") != day)) and (light[BOX]["game_date"] == day).any()
     for feed, table in (("rosters", BOX), ("team_box", TEAM), ("shots", SHOTS), ("props", PROPS), ("injuries", INJURIES), ("game_lines", TOTALS)):
-        f = simulate(light=True, faults=(Fault("late_feed", feed, 12),))
+        f = spoil(light, Fault("late_feed", feed, 12))
         assert f[table].height < light[table].height and all(f[k].equals(light[k]) for k in light if k != table), feed
 
 def test_built_faults_hit_what_they_name():

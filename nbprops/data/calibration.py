@@ -6,7 +6,7 @@
 __all__ = ['PAST', 'TARGETS', 'boxes_of', 'lines_of', 'allowed', 'trailing', 'judged', 'left_over', 'misses', 'from_the_past',
            'yardsticks', 'compare']
 
-# %% ../../nbs/data/17_calibration.ipynb #a858d86f
+# %% ../../nbs/data/17_calibration.ipynb #20efa474
 import numpy as np
 import polars as pl
 from ..core import TIERS, tier_expr
@@ -14,7 +14,7 @@ from .lines import as_of_frame, line_of_record
 from .reference import BOOKS, FEEDS
 from .league import simulate
 
-# %% ../../nbs/data/17_calibration.ipynb #3b91eb81
+# %% ../../nbs/data/17_calibration.ipynb #479adc1f
 def boxes_of(frames: dict[str, pl.DataFrame]) -> pl.DataFrame: # played rows: player, game_id, game_date, team, is_home, points, minutes, ft_makes
     "Played rows of a simulated league."
     home = frames["nba_raw.nbac_team_boxscore"].select("game_id", "team_abbr", "is_home")
@@ -23,14 +23,14 @@ def boxes_of(frames: dict[str, pl.DataFrame]) -> pl.DataFrame: # played rows: pl
     return played.select(player="player_lookup", game_id="game_id", game_date="game_date", team="team_abbr", is_home="is_home", points="points",
                          minutes=clock.get(0).cast(pl.Float64) + clock.get(1).cast(pl.Float64)/60, ft_makes="ft_makes")
 
-# %% ../../nbs/data/17_calibration.ipynb #284a3d63
+# %% ../../nbs/data/17_calibration.ipynb #fc4abf87
 def lines_of(frames: dict[str, pl.DataFrame]) -> pl.DataFrame: # player, game_date, line
     "Lines of record at tip-off of a simulated league."
     games = frames["nba_raw.nbac_schedule"]
     record = line_of_record(frames["nba_raw.odds_api_player_points_props"], as_of_frame(games), BOOKS, FEEDS)
     return record.join(games.select("game_id", "game_date"), on="game_id").select(player="player_lookup", game_date="game_date", line="line")
 
-# %% ../../nbs/data/17_calibration.ipynb #4238d57f
+# %% ../../nbs/data/17_calibration.ipynb #58655855
 def allowed(boxes: pl.DataFrame) -> pl.DataFrame: # game_id, team, allowed
     "Points that a team's opponent has allowed per game over its last fifteen."
     sides = boxes.group_by("game_id", "game_date", "team").agg(pl.col("points").sum())
@@ -38,7 +38,7 @@ def allowed(boxes: pl.DataFrame) -> pl.DataFrame: # game_id, team, allowed
     mean = pl.col("points_against").cast(pl.Float64).rolling_mean(15, min_samples=5).shift(1).over("team", order_by=["game_date", "game_id"])
     return pairs.with_columns(allowed=mean).select("game_id", "allowed", team="team_against")
 
-# %% ../../nbs/data/17_calibration.ipynb #73c76e29
+# %% ../../nbs/data/17_calibration.ipynb #07bea13c
 PAST = ["l3", "l5", "l10", "season", "sd10", "min10", "min_season", "ft_share", "rest", "back_to_back", "is_home", "allowed", "per_minute", "form"]
 
 def trailing(boxes: pl.DataFrame) -> pl.DataFrame: # boxes with columns that look back only
@@ -52,14 +52,14 @@ def trailing(boxes: pl.DataFrame) -> pl.DataFrame: # boxes with columns that loo
         form=(pl.col("l5") - pl.col("season"))/pl.col("sd10").clip(.5))
     return f.join(allowed(boxes), on=["game_id", "team"], how="left")
 
-# %% ../../nbs/data/17_calibration.ipynb #7fdd72f1
+# %% ../../nbs/data/17_calibration.ipynb #bf7fecc5
 def judged(boxes: pl.DataFrame, lines: pl.DataFrame) -> pl.DataFrame: # lined rows with miss = points - line and the pre-game tier
     "Player-games that had a line, with what was known and what happened."
     rows = trailing(boxes).join(lines, on=["player", "game_date"])
     early = pl.when(pl.col("n") >= 3).then("season")
     return rows.with_columns(miss=pl.col("points") - pl.col("line"), tier=tier_expr(early))
 
-# %% ../../nbs/data/17_calibration.ipynb #f9a2d66e
+# %% ../../nbs/data/17_calibration.ipynb #2a37f7b0
 def left_over(rows: pl.DataFrame, features: list[str], target: str) -> np.ndarray: # out-of-fold residuals
     "Residuals of a linear regression, fitted on the other days."
     x = np.c_[np.ones(len(rows)), rows.select(features).to_numpy().astype(float)]
@@ -68,14 +68,14 @@ def left_over(rows: pl.DataFrame, features: list[str], target: str) -> np.ndarra
     for k in range(5): out[fold == k] = y[fold == k] - x[fold == k] @ np.linalg.lstsq(x[fold != k], y[fold != k], rcond=None)[0]
     return out
 
-# %% ../../nbs/data/17_calibration.ipynb #01f11ca3
+# %% ../../nbs/data/17_calibration.ipynb #a995c692
 def misses(rows: pl.DataFrame) -> dict[str, float]:
     "How lines miss: size, side, ties."
     m, decided = rows["miss"], rows.filter(pl.col("miss") != 0)
     return {"line MAE": m.abs().mean(), "over %": 100*(m > 0).mean(), "push %": 100*(m == 0).mean(), "always UNDER wins %": 100*(decided["miss"] < 0).mean(),
             "mean (actual - line)": m.mean(), "median (actual - line)": m.median(), "sd (actual - line)": m.std(), "line mean": rows["line"].mean(), "line sd": rows["line"].std()}
 
-# %% ../../nbs/data/17_calibration.ipynb #583bb35f
+# %% ../../nbs/data/17_calibration.ipynb #7f8f1fbf
 def from_the_past(boxes: pl.DataFrame, rows: pl.DataFrame) -> dict[str, float]:
     "How well the past tells points and lines."
     all_rows, ready = trailing(boxes).filter(pl.col("n") >= 5), rows.filter(pl.col("n") >= 5).drop_nulls(PAST)
@@ -83,7 +83,7 @@ def from_the_past(boxes: pl.DataFrame, rows: pl.DataFrame) -> dict[str, float]:
             "corr(line, actual)": ready.select(pl.corr("line", "points")).item(), "line from the past, residual": float(left_over(ready, PAST, "line").std()),
             "MAE, past only": float(np.abs(left_over(ready, PAST, "points")).mean()), "MAE, past and line": float(np.abs(left_over(ready, [*PAST, "line"], "points")).mean())}
 
-# %% ../../nbs/data/17_calibration.ipynb #2de2b93c
+# %% ../../nbs/data/17_calibration.ipynb #74b71b8a
 def yardsticks(boxes: pl.DataFrame, lines: pl.DataFrame) -> dict[str, float]:
     "All figures by which two leagues are compared."
     rows = judged(boxes, lines)
@@ -92,7 +92,7 @@ def yardsticks(boxes: pl.DataFrame, lines: pl.DataFrame) -> dict[str, float]:
     per = rows.group_by("game_id", "team").len()["len"].mean()
     return misses(rows) | from_the_past(boxes, rows) | tiers | {"no box row %": 100*(1 - len(rows)/len(lines)), "lines per team and game": per, "team points": team["points"].mean(), "team points sd": team["points"].std()}
 
-# %% ../../nbs/data/17_calibration.ipynb #433a8a5a
+# %% ../../nbs/data/17_calibration.ipynb #8dad5784
 TARGETS = pl.DataFrame([
     ("line MAE",                     5.18, 4.97, 4.80, 5.20), ("over %",                      48.3, 48.8, 46.5, 50.5),
     ("push %",                       0.00, 0.29, 0.05, 0.50), ("always UNDER wins %",         51.7, 51.1, 49.5, 53.5),
@@ -108,7 +108,7 @@ TARGETS = pl.DataFrame([
     ("team points sd",               12.8, 12.7, 12.0, 14.2)],
     schema=["yardstick", "real_2023_24", "real_2025_26", "low", "high"], orient="row")
 
-# %% ../../nbs/data/17_calibration.ipynb #765a1688
+# %% ../../nbs/data/17_calibration.ipynb #55bf87c4
 def compare(measured: dict[str, float]) -> pl.DataFrame: # yardstick, real figures, simulated, inside
     "The simulated figures beside the real ones."
     f = TARGETS.with_columns(simulated=pl.col("yardstick").replace_strict(measured, return_dtype=pl.Float64))
