@@ -69,4 +69,16 @@ def golden_frames() -> dict[str, pl.DataFrame]:
     return {SCHEDULE: frame(games), BOX: frame(rows), "nba_raw.nbac_team_boxscore": frame(totals), "nba_raw.player_shot_counts": frame(shots),
             "nba_raw.odds_api_player_points_props": frame(lines), "nba_raw.odds_api_game_lines": frame(market), "nba_raw.nbac_injury_report": frame(report)}
 
-def days_later(day, n): return day + timedelta(days=n)
+@lru_cache(1)
+def real_facts() -> Facts:
+    "Everything the real feeds hold, landed once per test run."
+    import tempfile
+    from pathlib import Path
+    from nbprops.data.reference import build_reference
+    from nbprops.data.sources import ingest
+    from nbprops.data.warehouse import Warehouse
+    from nbprops.settings import real_data
+    with tempfile.TemporaryDirectory() as folder:
+        wh = Warehouse(Path(folder)/"real.duckdb")
+        ingest(real_data(), wh); build_reference(wh)
+        return Facts.read(wh, date(2020, 12, 22), date(2026, 2, 28))

@@ -14,7 +14,7 @@ def readme_text() -> str:
         if cell["cell_type"] == "markdown": out.append(src); continue
         code = "\n".join(l for l in src.splitlines() if not l.startswith("#|"))
         if code: out.append(f"```python\n{code}\n```")
-        out += [f"```text\n{t.strip()}\n```" for t in map(_plain, cell.get("outputs", [])) if t.strip()]
+        out += [t.strip() if t.startswith("| ") else f"```text\n{t.strip()}\n```" for t in map(_plain, cell.get("outputs", [])) if t.strip()]
     return "\n\n".join(out) + "\n"
 
 def _plain(output: dict) -> str:

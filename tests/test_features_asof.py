@@ -83,8 +83,8 @@ def test_a_change_inside_the_window_shows(data):
     last = light().box.filter((pl.col("player_lookup") == who) & (pl.col("game_date") < day) & (pl.col("player_status") == "active") & (pl.col("points") > 0)).sort("game_date")["game_id"][-1]
     hit = (pl.col("player_lookup") == who) & (pl.col("game_id") == last)
     moved = replace(light(), box=light().box.with_columns(points=pl.when(hit).then(pl.col("points") + 7).otherwise("points")))
-    one = lambda b: b[STORE].filter(player_lookup=who)
-    changed = [c for c in base[STORE].columns if not one(base)[c].equals(one(build(moved, day, day))[c])]
+    one, other = (b[STORE].filter(player_lookup=who) for b in (base, build(moved, day, day)))
+    changed = [c for c in one.columns if not one[c].equals(other[c])]
     assert {"points_avg_last_3", "points_avg_season", "scoring_trend_slope"} & set(changed)
 
 @pytest.mark.parametrize("frame, change, columns", [

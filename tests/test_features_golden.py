@@ -6,10 +6,10 @@ import pytest
 from nbprops.features.catalogue import NAMES
 from nbprops.features.context import CONTEXT
 from nbprops.features.facts import Facts
-from nbprops.features.precompute import CACHE, COMPOSITE, DEFENSE, SHOTS
+from nbprops.features.precompute import CACHE, COMPOSITE, DEFENSE
 from nbprops.features.store import STORE, build, enforce_ranges, range_breaches
 from nbprops.features.summaries import PGS
-from tests.features_toys import BOX, D, NIGHTS, POINTS, SCHEDULE, UTC, box, days_later, game_id, golden_frames, schedule
+from tests.features_toys import BOX, D, NIGHTS, SCHEDULE, UTC, box, game_id, golden_frames, schedule
 
 @pytest.fixture(scope="module")
 def built(): return build(Facts.of(golden_frames()), D, D)

@@ -1,0 +1,287 @@
+"The worker: what it loads, whom it predicts, what it refuses."
+import json, os
+from datetime import date, timedelta
+import numpy as np, polars as pl, pytest
+from nbprops.features.facts import AsOf
+from nbprops.model.predictor import load_bundle
+from nbprops.model.registry import Registry, paths
+from nbprops.predict.worker import NothingPredicted
+from nbprops.settings import Refusal
+from tests.predict_world import DAY, LAST, PRED, build_world, copy_world, dump, tiny_model, utc
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    home = tmp_path_factory.mktemp("world")/"home"
+    home.mkdir()
+    os.environ["NBPROPS_HOME"] = str(home)
+    build_world(home)
+    return home
+
+@pytest.fixture
+def served(built, tmp_path): return copy_world(built, tmp_path/"home")
+
+def _rows(wh, where="TRUE"): return wh.sql(f"SELECT * FROM {PRED} WHERE {where} ORDER BY game_date, game_id, player_lookup, system_id, line_value")
+
+def test_a_slate_is_complete_and_attributed(served):
+    "Would catch a system, a hash or a log row that is missing."
+    wh, store, worker = served
+    r = worker().predict(DAY)
+    rows = _rows(wh)
+    assert r.written == rows.height == 3*rows["player_lookup"].n_unique() and rows["is_active"].all()
+    files = rows.filter(pl.col("model_load_source") != "CODE")
+    assert files.select(pl.col("model_file_name", "model_training_start_date", "model_training_end_date", "model_expected_mae", "model_expected_hit_rate", "model_trained_at", "model_sha256", "contract_hash", "feature_hash", "features_snapshot_json").null_count()).row(0) == (0,)*10
+    assert set(files["model_load_source"]) == {"REGISTRY"} and files["model_sha256"].str.len_chars().eq(64).all()
+    assert rows.filter(pl.col("has_prop_line") & (pl.col("model_load_source") != "CODE"))["p_over"].is_between(0, 1).all()
+    log = wh.sql("SELECT * FROM nba_predictions.prediction_execution_log")
+    assert log.height == 3 and set(log["status"]) == {"completed"} and log["rows_written"].sum() == r.written
+    runs = wh.sql("SELECT * FROM nba_predictions.prediction_worker_runs")
+    assert runs.height == rows["player_lookup"].n_unique() and runs["success"].all() and runs.select(pl.col("systems_failed", "missing_features", "line_values_requested").null_count()).row(0) == (0, 0, 0)
+
+def test_running_twice_changes_nothing(served):
+    "Would catch a second run that rewrites, doubles or deactivates rows."
+    wh, _, worker = served
+    w = worker()
+    w.predict(DAY)
+    before = {k: v for k, v in dump(wh).items() if k != "prediction_worker_runs"}
+    again = w.predict(DAY)
+    assert again.written == 0 and set(again.skipped["reason"]) == {"already_predicted"} and again.exit_code == 0
+    assert {k: v for k, v in dump(wh).items() if k != "prediction_worker_runs"} == before
+
+def test_force_keeps_the_old_rows_as_versions(served):
+    "Would catch a regeneration that loses what was shown."
+    wh, _, worker = served
+    w = worker()
+    w.predict(DAY)
+    old = _rows(wh)
+    w.predict(DAY, force=True, systems=["catboost_v9"])
+    versions, new = wh.sql("SELECT * FROM nba_predictions.prediction_versions"), _rows(wh)
+    mine = old.filter(system_id="catboost_v9")
+    assert sorted(versions["prediction_id"]) == sorted(mine["prediction_id"]) and new.height == old.height
+    kept = {json.loads(t)["prediction_id"]: json.loads(t) for t in versions["row_json"]}
+    assert all(kept[r["prediction_id"]]["predicted_points"] == r["predicted_points"] for r in mine.iter_rows(named=True))
+    others = lambda f: f.filter(pl.col("system_id") != "catboost_v9").rows()
+    assert others(new) == others(old)
+
+def test_the_stored_vector_reproduces_the_prediction(served):
+    "Would catch a vector that is not the one the model saw."
+    wh, store, worker = served
+    w = worker()
+    w.predict(DAY)
+    bundle = {m.system.system_id: m.system.bundle for m in w.fleet.models}
+    for system, rows in _rows(wh, "model_load_source <> 'CODE'").partition_by("system_id", as_dict=True).items():
+        x = pl.DataFrame([json.loads(t) for t in rows["features_snapshot_json"]], schema_overrides={n: pl.Float64 for n in bundle[system[0]].transformer.features})
+        assert np.array_equal(bundle[system[0]].predict(x), rows["predicted_points"].to_numpy())
+
+def test_a_range_equals_its_days(built, tmp_path):
+    "Would catch a range whose features or lines depend on its other days."
+    a, b = copy_world(built, tmp_path/"a"), copy_world(built, tmp_path/"b")
+    days = [DAY - timedelta(days=i) for i in range(3)]
+    a[2]().predict_range(days[-1], days[0])
+    for d in reversed(days): b[2]().predict(d)
+    drop = ["prediction_id", "run_id", "predicted_at", "created_at", "updated_at"]
+    assert _rows(a[0]).drop(drop).rows() == _rows(b[0]).drop(drop).rows()
+
+def test_a_live_run_knows_nothing_later(served, monkeypatch):
+    "Would catch a replay that sees the evening's lines or injury reports."
+    wh, _, worker = served
+    monkeypatch.setenv("NBPROPS_NOW", "2025-12-19T16:30:00Z")
+    live = worker().predict(LAST, mode="SAME_DAY")
+    rows = _rows(wh)
+    assert live.rebuilt and rows["prediction_made_before_game"].all() and rows["line_snapshot_at"].max() <= utc(2025, 12, 19, 16, 30)
+    assert set(rows["replay_now"]) == {utc(2025, 12, 19, 16, 30)}
+    for t, change, c in (("odds_api_player_points_props", "points_line = points_line + 7", "snapshot_timestamp"), ("odds_api_game_lines", "line_point = line_point + 9", "snapshot_timestamp"),
+                         ("nbac_injury_report", "injury_status = CASE injury_status WHEN 'out' THEN 'available' ELSE 'out' END", "report_timestamp")):
+        wh.sql(f"UPDATE nba_raw.{t} SET {change} WHERE {c} > TIMESTAMP '2025-12-19 16:30:00+00'")
+    assert worker().predict(LAST, mode="SAME_DAY", force=True).written == rows.height
+    keep = ["player_lookup", "system_id", "line_value", "predicted_points", "feature_hash"]
+    assert _rows(wh).select(keep).rows() == rows.select(keep).rows()
+
+def test_live_equals_backfill_of_the_same_moment(built, tmp_path, monkeypatch):
+    "Would catch training features that differ from serving features."
+    a, b = copy_world(built, tmp_path/"a"), copy_world(built, tmp_path/"b")
+    monkeypatch.setenv("NBPROPS_NOW", "2025-12-19T16:30:00Z")
+    a[2]().predict(LAST, mode="SAME_DAY")
+    monkeypatch.delenv("NBPROPS_NOW")
+    b[2]().predict(LAST, as_of=AsOf.at(utc(2025, 12, 19, 16, 30)))
+    keep = ["player_lookup", "system_id", "line_value", "line_snapshot_id", "predicted_points", "p_over", "features_snapshot_json", "recommendation"]
+    assert _rows(a[0]).select(keep).rows() == _rows(b[0]).select(keep).rows()
+    assert not _rows(b[0])["prediction_made_before_game"].any()
+
+def test_after_the_tip_a_live_run_writes_nothing(served, monkeypatch):
+    "Would catch predictions that are dressed up as pre-game."
+    wh, _, worker = served
+    monkeypatch.setenv("NBPROPS_NOW", "2025-12-20T08:00:00Z")
+    with pytest.raises(Refusal, match="has begun"): worker().predict(LAST, mode="SAME_DAY")
+    assert _rows(wh).height == 0
+    assert set(wh.sql("SELECT status FROM nba_predictions.prediction_execution_log")["status"]) == {"refused"}
+
+def test_a_started_game_is_left_out(served, monkeypatch):
+    "Would catch a late run that predicts the early game."
+    wh, _, worker = served
+    games = wh.sql("SELECT game_id, game_start_utc FROM nba_reference.nba_schedule WHERE game_date = @d ORDER BY game_start_utc", d=DAY)
+    wh.sql("UPDATE nba_reference.nba_schedule SET game_start_utc = TIMESTAMP '2025-12-18 18:00:00+00' WHERE game_id = @g", g=games["game_id"][0])
+    monkeypatch.setenv("NBPROPS_NOW", "2025-12-18T18:00:00Z")
+    r = worker().predict(DAY, mode="SAME_DAY")
+    assert set(_rows(wh)["game_id"]) == {games["game_id"][1]} and "after_tip_off" in set(r.skipped["reason"])
+
+def test_zero_tolerance(served):
+    "Would catch a prediction made with a required feature missing, in any mode."
+    wh, _, worker = served
+    who = wh.sql("SELECT player_lookup FROM nba_predictions.ml_feature_store_v2 JOIN nba_analytics.upcoming_player_game_context USING (player_lookup, game_date) WHERE game_date = @d AND is_quality_ready AND is_eligible ORDER BY 1 LIMIT 1", d=DAY).item()
+    wh.sql("UPDATE nba_predictions.ml_feature_store_v2 SET team_pace = NULL WHERE game_date = @d AND player_lookup = @p", d=DAY, p=who)
+    worker().predict(DAY)
+    assert set(_rows(wh, f"player_lookup = '{who}'")["system_id"]) == {"moving_average"}
+    run = wh.sql("SELECT * FROM nba_predictions.prediction_worker_runs WHERE player_lookup = @p", p=who)
+    assert run["missing_features"].to_list() == [["team_pace"]] and run["systems_failed"].to_list() == [["catboost_v9", "catboost_v9_shadow"]]
+
+def test_a_missing_feed_blocks_a_model_that_had_it(served):
+    "Would catch a model that is fed NaN where a feed has stopped."
+    wh, _, worker = served
+    wh.sql("UPDATE nba_predictions.ml_feature_store_v2 SET feed_profile = 'box+props' WHERE game_date = @d", d=DAY)
+    r = worker().predict(DAY)
+    assert set(_rows(wh)["system_id"]) == {"moving_average"} and r.exit_code == 1
+    assert {x for s, x in r.skipped.select("system_id", "reason").iter_rows() if s == "catboost_v9"} == {"feed_missing"}
+
+def test_no_row_although_there_are_games_is_a_failure(served):
+    "Would catch a green run with zero rows."
+    wh, _, worker = served
+    wh.sql("DELETE FROM nba_predictions.ml_feature_store_v2 WHERE game_date = @d", d=DAY)
+    with pytest.raises(NothingPredicted, match="no_feature_row"): worker().predict(DAY)
+    log = wh.sql("SELECT DISTINCT status FROM nba_predictions.prediction_execution_log")
+    assert log["status"].to_list() == ["failed"] and NothingPredicted("").exit_code == 1
+
+def test_no_slate_is_refused_and_no_games_is_fine(served):
+    "Would catch a silent run over dates without phase 3."
+    wh, _, worker = served
+    wh.sql("DELETE FROM nba_analytics.upcoming_player_game_context WHERE game_date = @d", d=DAY)
+    with pytest.raises(Refusal, match="No expected slate"): worker().predict(DAY)
+    r = worker().predict(date(2026, 7, 1))
+    assert not r.ids and "no games" in str(r)
+
+def test_another_file_under_the_same_name_is_refused(served):
+    "Would catch a swapped artefact: production stops the start, a shadow is listed."
+    wh, store, worker = served
+    reg = Registry(wh, store)
+    shadow, production = (reg.rows(f"system_id = '{s}'").row(0, named=True) for s in ("catboost_v9_shadow", "catboost_v9"))
+    for row in (shadow, production):
+        path = store.path(paths(row)[0])
+        data = open(path, "rb").read()
+        open(path, "wb").write(data[:-1] + bytes([data[-1] ^ 1]))
+        if row is shadow:
+            w = worker()
+            assert [u["system_id"] for u in w.fleet.unavailable] == ["catboost_v9_shadow"] and w.predict(DAY).exit_code == 0
+        else:
+            with pytest.raises(Refusal, match="production model of catboost_v9 cannot be served"): worker()
+
+def test_without_production_there_is_no_run(served):
+    "Would catch a worker that quietly serves shadows only."
+    wh, _, worker = served
+    wh.sql("UPDATE nba_predictions.model_registry SET state = 'retired', status = 'deprecated', enabled = FALSE, is_production = FALSE WHERE is_production")
+    with pytest.raises(Refusal, match="No production model"): worker()
+
+def test_the_snapshot_serves_when_the_registry_cannot_be_read(served):
+    "Would catch a worker that stops, or that hides where its models come from."
+    wh, _, worker = served
+    worker()
+    wh.sql("ALTER TABLE nba_predictions.model_registry RENAME TO away")
+    w = worker()
+    assert {m.source for m in w.fleet.models} == {"SNAPSHOT"} and "registry cannot be read" in w.fleet.warnings[0]
+    w.predict(DAY)
+    assert set(_rows(wh, "model_load_source <> 'CODE'")["model_load_source"]) == {"SNAPSHOT"}
+
+def test_an_explicit_path_never_falls_through(served, monkeypatch, tmp_path):
+    "Would catch a typo in the path that lets another model serve."
+    wh, store, worker = served
+    shadow = Registry(wh, store).rows("system_id = 'catboost_v9_shadow'").row(0, named=True)
+    monkeypatch.setenv("CATBOOST_V9_MODEL_PATH", store.path(paths(shadow)[0]))
+    w = worker()
+    assert [(m.system.system_id, m.source) for m in w.fleet.models if m.system.is_production] == [("catboost_v9", "ENV_PATH")]
+    w.predict(DAY)
+    assert set(_rows(wh, "system_id = 'catboost_v9'")["model_sha256"]) == {shadow["sha256"]}
+    monkeypatch.setenv("CATBOOST_V9_MODEL_PATH", str(tmp_path/"typo.cbm"))
+    with pytest.raises(Refusal, match="never falls through"): worker()
+
+def test_a_refresh_that_fails_keeps_the_models(served):
+    "Would catch a running worker that loses its models with the registry."
+    wh, _, worker = served
+    w = worker()
+    wh.sql("ALTER TABLE nba_predictions.model_registry RENAME TO away")
+    w.predict(DAY)
+    assert {m.source for m in w.fleet.models} == {"REGISTRY"} and "were kept" in w.fleet.warnings[0]
+
+def test_a_broken_shadow_does_not_hurt_production(served, monkeypatch):
+    "Would catch an error of one system that stops the others."
+    wh, _, worker = served
+    w = worker()
+    shadow = next(m.system for m in w.fleet.models if not m.system.is_production)
+    real = type(shadow).predict
+    monkeypatch.setattr(type(shadow), "predict", lambda self, rows: (_ for _ in ()).throw(ValueError("boom")) if self.system_id == "catboost_v9_shadow" else real(self, rows))
+    r = w.predict(DAY)
+    assert set(_rows(wh)["system_id"]) == {"catboost_v9", "moving_average"} and r.exit_code == 0
+    assert "boom" in wh.sql("SELECT error_message FROM nba_predictions.prediction_execution_log WHERE system_id = 'catboost_v9_shadow'").item()
+
+def test_a_moved_line_supersedes_and_a_withdrawn_one_does_not(served):
+    "Would catch a stale active row, and a market value overwritten by nothing."
+    wh, _, worker = served
+    w = worker()
+    w.predict(DAY)
+    lined = _rows(wh, "has_prop_line AND system_id = 'catboost_v9'")
+    a, b = lined["player_lookup"][0], lined["player_lookup"][1]
+    wh.sql("UPDATE nba_raw.odds_api_player_points_props SET points_line = points_line + 1 WHERE game_date = @d AND player_lookup = @p", d=DAY, p=a)
+    wh.sql("DELETE FROM nba_raw.odds_api_player_points_props WHERE game_date = @d AND player_lookup = @p", d=DAY, p=b)
+    r = w.predict(DAY)
+    moved = _rows(wh, f"player_lookup = '{a}' AND system_id = 'catboost_v9'")
+    assert moved.height == 2 and moved["is_active"].to_list() == [False, True] and moved["superseded_by"][0] == moved["prediction_id"][1]
+    gone = _rows(wh, f"player_lookup = '{b}' AND system_id = 'catboost_v9'")
+    assert gone.height == 1 and gone["is_active"].all() and "line_withdrawn" in set(r.skipped["reason"])
+
+def test_a_moved_tip_restates_the_row(served, monkeypatch):
+    "Would catch minutes before the game that stay wrong after a move."
+    wh, _, worker = served
+    monkeypatch.setenv("NBPROPS_NOW", "2025-12-19T16:30:00Z")
+    w = worker()
+    w.predict(LAST, mode="SAME_DAY")
+    old = _rows(wh, "has_prop_line AND system_id = 'catboost_v9'")
+    wh.sql("UPDATE nba_reference.nba_schedule SET first_game_start_utc = game_start_utc, tip_known_at = TIMESTAMP '2025-12-19 17:00:00+00', game_start_utc = TIMESTAMP_ADD(game_start_utc, INTERVAL 2 HOUR) WHERE game_date = @d", d=LAST)
+    monkeypatch.setenv("NBPROPS_NOW", "2025-12-19T18:00:00Z")
+    w.predict(LAST, mode="RETRY")
+    new = _rows(wh, "has_prop_line AND system_id = 'catboost_v9' AND is_active")
+    same = old.join(new, on=["game_id", "player_lookup", "line_snapshot_id"], suffix="_new")
+    assert same.height and set(same["restatement_reason_new"]) == {"tip_moved"} and (same["line_minutes_before_game_new"] - same["line_minutes_before_game"]).unique().to_list() == [120]
+
+def test_a_late_scratch_is_no_pick_any_more(served, monkeypatch):
+    "Would catch an actionable row of a player who was ruled out."
+    wh, _, worker = served
+    monkeypatch.setenv("NBPROPS_NOW", "2025-12-19T16:30:00Z")
+    w = worker()
+    w.predict(LAST, mode="SAME_DAY")
+    who = _rows(wh)["player_lookup"][0]
+    wh.sql("UPDATE nba_analytics.upcoming_player_game_context SET injury_status = 'out', as_of = TIMESTAMP '2025-12-19 17:00:00+00' WHERE game_date = @d AND player_lookup = @p", d=LAST, p=who)
+    monkeypatch.setenv("NBPROPS_NOW", "2025-12-19T18:00:00Z")
+    w.predict(LAST, mode="RETRY")
+    rows = _rows(wh, f"player_lookup = '{who}'")
+    assert set(rows["invalidation_reason"]) == {"late_scratch"} and not rows["is_actionable"].any()
+    assert wh.sql("SELECT COUNT(*) FROM nba_predictions.slate_publications").item() == 2
+
+def test_early_takes_only_players_with_a_line(served, monkeypatch):
+    "Would catch an early run that predicts without lines."
+    wh, _, worker = served
+    monkeypatch.setenv("NBPROPS_NOW", "2025-12-19T16:30:00Z")
+    worker().predict(LAST, mode="EARLY")
+    assert _rows(wh)["has_prop_line"].all()
+
+def test_unknown_modes_and_systems_are_refused(served):
+    "Would catch a typo that runs something else."
+    _, _, worker = served
+    with pytest.raises(Refusal, match="run mode"): worker().predict(DAY, mode="NOON")
+    with pytest.raises(Refusal, match="catboost_v7"): worker().predict(DAY, systems=["catboost_v7"])
+    with pytest.raises(Refusal, match="no range"): worker().predict_range(LAST, DAY)
+
+def test_a_crash_while_computing_leaves_only_a_failed_log(served, monkeypatch):
+    "Would catch rows of a run that died, or a run that died without a trace."
+    wh, _, worker = served
+    w = worker()
+    before = dump(wh)
+    monkeypatch.setattr("nbprops.predict.worker.forecast", lambda *a: (_ for _ in ()).throw(MemoryError("full")))
+    with pytest.raises(MemoryError): w.predict(DAY)
+    assert dump(wh) == before and set(wh.sql("SELECT status FROM nba_predictions.prediction_execution_log")["status"]) == {"failed"}
