@@ -94,6 +94,7 @@ def test_the_evaluator_itself_refuses_overlap():
     with pytest.raises(Refusal, match="training window"): E.refuse_overlap(GOOD["game_date"], date(2025, 11, 2), date(2026, 2, 5))
 
 def test_duplicate_rows_are_refused():
+    "Fails when a fan-out join counts a player-game twice."
     with pytest.raises(Refusal, match="repeat a player-game"): E.unique_rows(pl.concat([GOOD, GOOD.head(1)]))
 
 def test_coverage_and_constants():
@@ -144,7 +145,7 @@ def test_the_founding_incident():
     clean, inside = G.run_gates(case(rows)), G.run_gates(case(rows, train_end=date(2026, 2, 28)))
     assert clean.verdict == inside.verdict == "REJECT" and inside["temporal_disjoint"].verdict == "FAIL" and clean["vegas_bias"].verdict == clean["directional_share"].verdict == "FAIL"
 
-def test_quick(benchmark=None):
+def test_the_engine_is_quick():
     "Fails when the gate engine needs more than a second for a month of one model."
     import time
     c = case(scored_rows(seeds=5)); G.run_gates(c)

@@ -93,9 +93,13 @@ def _refused(check, *args):
     with pytest.raises(P.LoadError) as e: P.open_bundle(*args)
     assert e.value.check == check, str(e.value)
 
-def test_truncated_file(toy): _refused("sha256", toy.cbm[:-10], toy.sidecar())
+def test_truncated_file(toy):
+    "Fails when half a file is served."
+    _refused("sha256", toy.cbm[:-10], toy.sidecar())
 
-def test_registry_hash_differs(toy): _refused("sha256", toy.cbm, toy.sidecar(), "0"*64)
+def test_registry_hash_differs(toy):
+    "Fails when a file other than the registered one is served."
+    _refused("sha256", toy.cbm, toy.sidecar(), "0"*64)
 
 def test_short_hash_is_not_accepted(toy):
     "Fails when a 12-digit hash passes for the full one."
@@ -111,18 +115,26 @@ def test_file_of_other_features(toy):
     other = bundle(1, family="v9_noveg_mae").cbm
     _refused("feature_names", other, toy.with_spec(sha256=sha256_of(other)).sidecar())
 
-def test_garbage_with_a_matching_hash(toy): _refused("file", b"no model", toy.with_spec(sha256=sha256_of(b"no model")).sidecar())
+def test_garbage_with_a_matching_hash(toy):
+    "Fails when an unreadable file ends in a traceback."
+    _refused("file", b"no model", toy.with_spec(sha256=sha256_of(b"no model")).sidecar())
 
-def test_sidecar_that_is_no_json(toy): _refused("sidecar", toy.cbm, b"{")
+def test_sidecar_that_is_no_json(toy):
+    "Fails when a broken sidecar ends in a traceback."
+    _refused("sidecar", toy.cbm, b"{")
 
 def test_edited_contract(toy):
     "Fails when a sidecar may loosen a range or reorder features."
     c = json.loads(json.dumps(toy.spec["contract"])); c["features"][0]["high"] = 700.0
     _refused("contract", toy.cbm, toy.with_spec(contract=c).sidecar())
 
-def test_unknown_contract_hash(toy): _refused("contract_hash", toy.cbm, toy.with_spec(contract_hash="0"*64).sidecar())
+def test_unknown_contract_hash(toy):
+    "Fails when a contract that this build does not know is served."
+    _refused("contract_hash", toy.cbm, toy.with_spec(contract_hash="0"*64).sidecar())
 
-def test_other_library_major(toy): _refused("library_version", toy.cbm, toy.with_spec(library_versions={"catboost": "2.0"}).sidecar())
+def test_other_library_major(toy):
+    "Fails when another major version of the library predicts: -8.6 points in the record."
+    _refused("library_version", toy.cbm, toy.with_spec(library_versions={"catboost": "2.0"}).sidecar())
 
 def test_missing_sidecar(toy, tmp_path):
     "Fails when a model file without its sidecar is served."

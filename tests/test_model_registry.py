@@ -147,6 +147,7 @@ def test_dirty_tree_backs_no_promotion(reg):
     with pytest.raises(Refusal, match="uncommitted"): reg.promote(m)
 
 def test_at_most_five_shadows(reg):
+    "Fails when a family can run a sixth shadow."
     for i in range(5): reg.enable(enter(reg, i))
     with pytest.raises(Refusal, match="5 shadows"): reg.enable(enter(reg, 9))
 
@@ -203,6 +204,7 @@ def test_edited_sidecar_is_refused(reg):
     with pytest.raises(Refusal, match="not the file that was registered"): reg.enable(m)
 
 def test_same_name_twice_is_refused(reg):
+    "Fails when a second file can take the name of a registered one."
     b = bundle(1); uri = reg.upload(b); reg.register(b, uri)
     with pytest.raises(Refusal, match="exists already"): reg.upload(b)
     with pytest.raises(Refusal, match="registered already"): reg.register(b, uri)

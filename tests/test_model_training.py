@@ -34,6 +34,7 @@ def test_pools_never_share_a_date():
     assert early["game_date"].max() < ROWS.filter(pl.col("game_date") >= p.split)["game_date"].min()
 
 def test_one_date_is_refused():
+    "Fails when a window of one date is split inside the date."
     with pytest.raises(Refusal, match="one game date"): T.validation_start(pl.Series([date(2026, 1, 1)]*5))
 
 def test_twice_is_the_same_to_the_bit(trained):
@@ -92,6 +93,7 @@ def test_snapshot_hash_ignores_order_and_the_kind_of_missing():
     assert T.data_snapshot_hash(other, C.names) == T.data_snapshot_hash(ROWS, C.names)
 
 def test_small_windows_and_unknown_judges_are_refused():
+    "Fails when too few rows, or a loss that cannot be judged yet, is trained all the same."
     with pytest.raises(Refusal, match="at least 1000"): T.train(ROWS.head(999), C, MAE, SMALL)
     with pytest.raises(Refusal, match="anchored"): T.train(ROWS, C, Family.parse("v9_anchored"), SMALL)
 
