@@ -6,7 +6,7 @@
 __all__ = ['ET', 'Refusal', 'Broken', 'parse_instant', 'replay_now', 'now', 'today', 'home', 'db_path', 'store_uri', 'real_data',
            'build_commit', 'canonical_json', 'sha256_of', 'Counts', 'one_or_none']
 
-# %% ../nbs/01_settings.ipynb #378599b6
+# %% ../nbs/01_settings.ipynb #b1453b22
 import hashlib, json, os, subprocess
 from dataclasses import dataclass, field
 from datetime import date, datetime, timezone
@@ -14,7 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-# %% ../nbs/01_settings.ipynb #34df0e8c
+# %% ../nbs/01_settings.ipynb #a264728c
 class Refusal(Exception):
     "A request that cannot be carried out; nothing was changed. Exit code 2."
     exit_code = 2
@@ -29,12 +29,12 @@ class Refusal(Exception):
         why = f" ({self.why})" if self.why else ""
         return f"{self.what}{why}." + (f" Mend: {self.mend}" if self.mend else "")
 
-# %% ../nbs/01_settings.ipynb #a2d0e1b1
+# %% ../nbs/01_settings.ipynb #07147be0
 class Broken(Refusal):
     "A run that broke half-way; finished steps are kept and the run can be repeated. Exit code 3."
     exit_code = 3
 
-# %% ../nbs/01_settings.ipynb #753554cc
+# %% ../nbs/01_settings.ipynb #f91cc25e
 ET = ZoneInfo("America/New_York")
 
 def parse_instant(text: str, # ISO 8601; without a zone it is read as UTC
@@ -44,71 +44,71 @@ def parse_instant(text: str, # ISO 8601; without a zone it is read as UTC
     except ValueError: raise Refusal(f"'{text}' is no ISO time", "", "write it like 2026-02-01T16:00:00Z") from None
     return (t if t.tzinfo else t.replace(tzinfo=timezone.utc)).astimezone(timezone.utc)
 
-# %% ../nbs/01_settings.ipynb #831baa27
+# %% ../nbs/01_settings.ipynb #38dbf5b9
 def replay_now() -> datetime | None: # aware, UTC; None outside a replay
     "The replayed clock of `NBPROPS_NOW`, if one is set."
     text = os.environ.get("NBPROPS_NOW", "")
     return parse_instant(text) if text else None
 
-# %% ../nbs/01_settings.ipynb #c68e9977
+# %% ../nbs/01_settings.ipynb #1f6f2ba9
 def now() -> datetime: # aware, UTC
     "The only clock: `NBPROPS_NOW` when set, else the system's."
     return replay_now() or datetime.now(timezone.utc)
 
-# %% ../nbs/01_settings.ipynb #1276b5a7
+# %% ../nbs/01_settings.ipynb #eba376ec
 def today() -> date: # Eastern calendar date
     "Today's slate date in US Eastern time."
     return now().astimezone(ET).date()
 
-# %% ../nbs/01_settings.ipynb #f7612379
+# %% ../nbs/01_settings.ipynb #3decc66e
 def home() -> Path:
     "Folder that holds everything local: `NBPROPS_HOME`, default `.nbprops` here."
     return Path(os.environ.get("NBPROPS_HOME") or ".nbprops")
 
-# %% ../nbs/01_settings.ipynb #2b8fd7f1
+# %% ../nbs/01_settings.ipynb #3681675a
 def db_path() -> Path:
     "The DuckDB file: `NBPROPS_DB`, default `nbprops.duckdb` inside `home()`."
     return Path(os.environ.get("NBPROPS_DB") or home()/"nbprops.duckdb")
 
-# %% ../nbs/01_settings.ipynb #669d2f37
+# %% ../nbs/01_settings.ipynb #468d9677
 def store_uri() -> str:
     "Root of the artefact store: `MODEL_STORE_URI`, default `models` inside `home()`."
     return os.environ.get("MODEL_STORE_URI") or str(home()/"models")
 
-# %% ../nbs/01_settings.ipynb #e9849766
+# %% ../nbs/01_settings.ipynb #50c1515f
 def real_data() -> Path | None:
     "Folder of real feeds named by `NBPROPS_DATA`, or None when unset or absent."
     text = os.environ.get("NBPROPS_DATA", "")
     return Path(text) if text and Path(text).is_dir() else None
 
-# %% ../nbs/01_settings.ipynb #601b1f6e
+# %% ../nbs/01_settings.ipynb #9176fe19
 @lru_cache(1)
 def _git_commit() -> str:
     "Commit of the checkout that holds this package, or `unknown`."
     here = Path(__file__).resolve().parent if "__file__" in globals() else Path.cwd()
     git = lambda *a: subprocess.run(["git", "-C", str(here), *a], capture_output=True, text=True, timeout=10)
-    try: sha, dirty = git("rev-parse", "HEAD"), git("status", "--porcelain", "--untracked-files=no")
+    try: ours, sha, dirty = git("ls-files", "--error-unmatch", "settings.py"), git("rev-parse", "HEAD"), git("status", "--porcelain", "--untracked-files=no")
     except (OSError, subprocess.TimeoutExpired): return "unknown"
-    if sha.returncode: return "unknown"
+    if ours.returncode or sha.returncode: return "unknown" # installed into somebody else's repository, or into none
     return sha.stdout.strip() + ("-dirty" if dirty.stdout.strip() else "")
 
-# %% ../nbs/01_settings.ipynb #ee10ccd1
+# %% ../nbs/01_settings.ipynb #2aec5f6e
 def build_commit() -> str:
     "Commit of the running code: `BUILD_COMMIT_SHA`, else git, else `unknown`."
     return os.environ.get("BUILD_COMMIT_SHA") or _git_commit()
 
-# %% ../nbs/01_settings.ipynb #c26655ea
+# %% ../nbs/01_settings.ipynb #cd5ad0e3
 def canonical_json(obj) -> str:
     "JSON with sorted keys and no spaces; dates as ISO text; NaN is an error."
     text = lambda o: o.isoformat() if hasattr(o, "isoformat") else str(o)
     return json.dumps(obj, sort_keys=True, separators=(",", ":"), default=text, allow_nan=False, ensure_ascii=False)
 
-# %% ../nbs/01_settings.ipynb #80da1b21
+# %% ../nbs/01_settings.ipynb #744b78ba
 def sha256_of(x: bytes | str) -> str: # 64 lower-case hex digits
     "SHA-256 of bytes, or of the UTF-8 bytes of a text."
     return hashlib.sha256(x.encode() if isinstance(x, str) else x).hexdigest()
 
-# %% ../nbs/01_settings.ipynb #ff36b9a2
+# %% ../nbs/01_settings.ipynb #6dda9f79
 @dataclass
 class Counts:
     "Receipt of a write; `check` raises unless every row read is accounted for."
@@ -129,7 +129,7 @@ class Counts:
         rules = {k: self.set_aside.get(k, 0) + o.set_aside.get(k, 0) for k in {**self.set_aside, **o.set_aside}}
         return Counts(self.read + o.read, self.written + o.written, self.quarantined + o.quarantined, self.present + o.present, rules)
 
-# %% ../nbs/01_settings.ipynb #c9c28be1
+# %% ../nbs/01_settings.ipynb #e1048573
 def one_or_none(frame, # polars frame with the rows found
                 what: str = "row", # what was looked for, for the message
                ) -> dict | None:

@@ -58,4 +58,4 @@ def copy_world(source, home):
 def dump(wh) -> dict[str, list]:
     "Every row of the tables that the wing writes, to compare before and after."
     names = ("player_prop_predictions", "prediction_versions", "slate_publications", "prediction_accuracy", "prediction_worker_runs")
-    return {n: wh.sql(f"SELECT * FROM nba_predictions.{n} ORDER BY ALL" if False else f"SELECT * FROM nba_predictions.{n}").sort(pl.first()).rows() for n in names}
+    return {n: wh.sql(f"SELECT * FROM nba_predictions.{n}").sort(pl.first()).rows() for n in names}

@@ -211,3 +211,30 @@ def test_report_older_than_a_day_is_no_report():
     old = frames["nba_raw.nbac_injury_report"].with_columns(report_timestamp=pl.col("report_timestamp") - pl.duration(hours=30))
     ctx = row(build(Facts.of(frames | {"nba_raw.nbac_injury_report": old}), D, D), CONTEXT, player_lookup="ann")
     assert ctx["injury_risk"] is None
+
+def test_no_line_for_him_is_not_no_line_that_day():
+    "has_vegas_line that says 0 on a date, or at an hour, for which no line was collected at all."
+    frames = golden_frames()
+    early = datetime(2025, 11, 4, 13, tzinfo=UTC)     # the day's first line is seen at 14:00
+    noon = datetime(2025, 11, 4, 15, tzinfo=UTC)
+    flag = lambda frames, t: {r["player_lookup"]: r["has_vegas_line"] for r in build(Facts.of(frames), D, D, t)[STORE].iter_rows(named=True)}
+    assert flag(frames, early) == {"ann": None, "bob": None, "nat": None} and flag(frames, noon) == {"ann": 1, "bob": 0, "nat": 0}
+    props = frames["nba_raw.odds_api_player_points_props"].filter(pl.col("game_date") < D)
+    assert set(flag(frames | {"nba_raw.odds_api_player_points_props": props}, "tip").values()) == {None}
+
+def test_twin_clocks_of_a_line():
+    "A run that uses a line published after it, or the opening line of another book."
+    got = lambda t: row(build(Facts.of(golden_frames()), D, D, t), STORE, player_lookup="ann")
+    at = lambda hour: datetime(2025, 11, 4, hour, 30, tzinfo=UTC)
+    assert (got(at(15))["vegas_points_line"], got(at(15))["multi_book_line_std"]) == (16.5, None)
+    assert (got(at(22))["vegas_points_line"], got(at(22))["vegas_opening_line"]) == (17.5, 16.5)
+
+def test_one_prop_streak_ends_with_a_push_or_a_game_without_line():
+    "A streak that runs through a push, or is told about a player whose last game had no line."
+    frames = golden_frames()
+    name = "nba_raw.odds_api_player_points_props"
+    on = lambda day: pl.col("game_date") == day
+    pushed = frames[name].with_columns(points_line=pl.when(on(NIGHTS[4])).then(18.).otherwise("points_line"))   # Ann scored 18 that night
+    assert row(build(Facts.of(frames | {name: pushed}), D, D), STORE, player_lookup="ann")["prop_over_streak"] == 1
+    blank = frames[name].filter(on(NIGHTS[5]).not_())
+    assert row(build(Facts.of(frames | {name: blank}), D, D), STORE, player_lookup="ann")["prop_over_streak"] is None

@@ -228,3 +228,29 @@ def test_an_unknown_tip_off_is_graded_by_the_rows_own_word(wh, monkeypatch):
 def test_an_empty_range_is_refused(wh):
     "Would catch swapped dates that grade nothing."
     with pytest.raises(Refusal, match="empty"): grade(wh, D0, D0 - timedelta(days=1))
+
+@pytest.mark.real
+def test_real_results_agree_with_the_reference_answers(tmp_path, monkeypatch):
+    "Would catch a grader that disagrees with published results of real games at the same line."
+    from nbprops.data.reference import build_reference
+    from nbprops.data.sources import ingest
+    from nbprops.data.warehouse import Warehouse
+    from nbprops.features.facts import Facts
+    from nbprops.features.store import build, write_features
+    from nbprops.settings import real_data
+    start, end = date(2026, 1, 1), date(2026, 2, 28)
+    wh = Warehouse(tmp_path/"real.duckdb")
+    wh.migrate()
+    ingest(real_data(), wh)
+    build_reference(wh)
+    write_features(wh, build(Facts.read(wh, start, end), start, end))
+    ctx = wh.sql("SELECT game_id, game_date, player_lookup, current_points_line FROM nba_analytics.upcoming_player_game_context WHERE game_date BETWEEN @a AND @b AND current_points_line IS NOT NULL ORDER BY 1, 3", a=start, b=end)
+    wh.write(PRED, frame([pred(g, d, p, line + 2, line, "OVER", when=at(d, 15)) for g, d, p, line in ctx.iter_rows()]))
+    report = grade(wh, start, end)
+    ids = wh.sql("SELECT DISTINCT player_lookup, nba_player_id AS player_id FROM nba_reference.nba_players_registry WHERE season = '2025-26' AND nba_player_id IS NOT NULL")
+    mine = wh.sql(f"SELECT game_date, player_lookup, line_value, result FROM {ACC} WHERE result <> 'VOID'").join(ids, on="player_lookup")
+    answers = pl.read_parquet(real_data()/"prop_consensus.parquet", columns=["player_id", "game_date", "line", "result"]).filter(pl.col("result").is_not_null())
+    both = mine.join(answers, on=["player_id", "game_date"], suffix="_true").filter(pl.col("line_value") == pl.col("line"))
+    said = pl.col("result").replace_strict({"WIN": "OVER", "LOSS": "UNDER", "PUSH": "PUSH"})
+    assert both.height > 3000 and both.filter(said != pl.col("result_true")).height == 0
+    assert report.coverage["coverage_pct"][0] > 95

@@ -1,4 +1,5 @@
 "Writing a slate: one active row, versions, all or nothing, and a chain that notices edits."
+import shutil
 from datetime import date, datetime, timedelta, timezone
 import polars as pl, pytest
 from hypothesis import given, settings, strategies as st
@@ -22,13 +23,20 @@ def put(wh, rows, run):
 
 def rows_of(wh, where="TRUE"): return wh.sql(f"SELECT * FROM {PRED} WHERE {where}")
 
-@settings(max_examples=8)
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory):
+    from nbprops.data.warehouse import Warehouse
+    w = Warehouse(tmp_path_factory.mktemp("empty")/"w.duckdb")
+    w.migrate()
+    return w
+
+@settings(max_examples=10)
 @given(runs=st.lists(st.tuples(st.sampled_from([("alpha",), ("beta",), ("alpha", "beta")]), st.dictionaries(st.sampled_from(["ann", "bob"]), st.sampled_from([None, 20.0, 20.5, 24.5, 25.0]), min_size=1), st.integers(-2, 3)), min_size=1, max_size=5))
-def test_exactly_one_row_is_active(runs, tmp_path_factory):
+def test_exactly_one_row_is_active(empty, runs, tmp_path_factory):
     "Would catch a deactivation that forgets the system, or lines that collide in the key."
     from nbprops.data.warehouse import Warehouse
     wh = Warehouse(tmp_path_factory.mktemp("active")/"w.duckdb")
-    wh.migrate()
+    shutil.copy(empty.path, wh.path)
     sent, last = set(), {}
     for i, (systems, lines, hours) in enumerate(runs):
         put(wh, slate(f"r{i}", lines, systems, T0 + timedelta(hours=hours)), f"r{i}")

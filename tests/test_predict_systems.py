@@ -1,8 +1,8 @@
 "Systems and the gate: formulas by hand, signs, and every reason to block."
 import polars as pl, pytest
-from nbprops.features.catalogue import FEATURES, FEEDS, contract
+from nbprops.features.catalogue import FEATURES, contract
+from nbprops.features.feeds import FEEDS
 from nbprops.predict.gate import MODES, REASONS, gate, marks, run_mode, with_quality
-from nbprops.predict.loading import Loaded
 from nbprops.predict.systems import FileSystem, chances, moving_average
 from nbprops.settings import Refusal
 
@@ -73,10 +73,10 @@ def test_every_reason_in_its_order():
     assert reason(rows(feeds=("box", "props"), team_pace=None)) == ["feed_missing"]
     assert reason(rows(team_pace=None)) == ["missing_required"]
     assert reason(rows(pct_three=35.0)) == ["out_of_range"]
-    low = {f.name: None for f in FEATURES if f.group == "matchup"}
     optional = contract("v9", "box+shots")
     assert reason(rows(shot_zone_mismatch_score=None, feeds=("box", "shots")), model("v9", "box+shots")) == [None] and len(optional.names) < 33
-    assert set(REASONS) >= {"matchup_below_50", "alert_red", "score_below_minimum"} and low
+    assert gate(rows(pace_score=None), marks(rows(pace_score=None)), moving_average(), run_mode("SAME_DAY")).select("reason", "missing").row(0) == (None, ["pace_score"])
+    assert set(REASONS) >= {"matchup_below_50", "alert_red", "score_below_minimum"}
 
 def test_the_score_and_matchup_limits():
     "Would catch limits that nobody reaches because an earlier one always fires."

@@ -6,7 +6,7 @@
 __all__ = ['BUSY_SECONDS', 'to_duckdb', 'statements', 'merge_statement', 'with_audit', 'quarantine_rows', 'with_quarantine_id',
            'Transaction', 'write_rows', 'Warehouse', 'sql']
 
-# %% ../../nbs/data/12_warehouse.ipynb #c0f5d509
+# %% ../../nbs/data/12_warehouse.ipynb #991f9104
 import os, time, uuid
 from contextlib import contextmanager
 from datetime import date
@@ -17,7 +17,7 @@ from ..settings import Broken, Counts, Refusal, build_commit, canonical_json, db
 from .rules import check
 from .tables import TABLES, Table, add_column_statement, conform, create_statement, table
 
-# %% ../../nbs/data/12_warehouse.ipynb #9d5c5558
+# %% ../../nbs/data/12_warehouse.ipynb #cbb38c44
 @lru_cache(1024)
 def to_duckdb(sql: str, # one GoogleSQL statement
              ) -> str:
@@ -28,7 +28,7 @@ def to_duckdb(sql: str, # one GoogleSQL statement
         where = e.errors[0] if e.errors else {}
         raise Refusal(f"This SQL cannot be read near '{where.get('highlight', '')}' (line {where.get('line', '?')})", where.get("description", "").split("\n")[0], "check the statement; the dialect is GoogleSQL") from None
 
-# %% ../../nbs/data/12_warehouse.ipynb #7f5f29fe
+# %% ../../nbs/data/12_warehouse.ipynb #80b55756
 def statements(script: str, # GoogleSQL script
               ) -> list[tuple[str, str]]: # (comment before it, statement text)
     "The statements of a script with their comments."
@@ -43,7 +43,7 @@ def statements(script: str, # GoogleSQL script
     if begin is not None: out.append((notes, script[begin:].strip()))
     return [(" ".join(c.strip() for c in n if "====" not in c).strip(), s) for n, s in out]
 
-# %% ../../nbs/data/12_warehouse.ipynb #93108911
+# %% ../../nbs/data/12_warehouse.ipynb #57307418
 BUSY_SECONDS = 30.0 # how long a busy warehouse is waited for
 
 def _holder(message: str) -> str:
@@ -55,7 +55,7 @@ def _holder(message: str) -> str:
     except OSError: cmd = m[1]
     return f"'{cmd[:80]}' (pid {m[2]})"
 
-# %% ../../nbs/data/12_warehouse.ipynb #0d02de66
+# %% ../../nbs/data/12_warehouse.ipynb #4622b137
 def _connect(path: Path, # DuckDB file
              read_only: bool = False,
              wait: float | None = None, # seconds; default BUSY_SECONDS
@@ -78,7 +78,7 @@ def _cannot_open(path: Path, e: Exception) -> Refusal:
     if not os.access(path.parent, os.W_OK): return Refusal(f"The folder {path.parent} is read-only", "the warehouse cannot be opened for writing", "set NBPROPS_HOME to a folder you may write")
     return Refusal(f"{path.name} cannot be opened as a warehouse", str(e).split("\n")[0][:120], "restore a backup, or move the file away and run nbprops demo")
 
-# %% ../../nbs/data/12_warehouse.ipynb #156e23c0
+# %% ../../nbs/data/12_warehouse.ipynb #9ce32b15
 def _same(cols: list[str], # columns to compare
          ) -> str: # GoogleSQL condition on t and s
     "Null-safe equality of columns."
@@ -89,7 +89,7 @@ def _on(t: Table) -> str:
     required = {c.name for c in t.columns if c.required}
     return " AND ".join(f"t.{k} = s.{k}" if k in required else f"t.{k} IS NOT DISTINCT FROM s.{k}" for k in t.key)
 
-# %% ../../nbs/data/12_warehouse.ipynb #695062d5
+# %% ../../nbs/data/12_warehouse.ipynb #1ca60a3d
 def merge_statement(t: Table, # target
                     cols: list[str], # columns of the staged frame
                     delete_missing: bool = False, # remove target rows in [@start, @end] that are not staged
@@ -102,7 +102,7 @@ def merge_statement(t: Table, # target
             f"WHEN MATCHED AND NOT ({_same(content)}) THEN UPDATE SET {', '.join(f'{c} = s.{c}' for c in sets) or f'{t.key[0]} = s.{t.key[0]}'}\n"
             f"WHEN NOT MATCHED THEN INSERT ({', '.join(cols)}) VALUES ({', '.join(f's.{c}' for c in cols)}){gone}")
 
-# %% ../../nbs/data/12_warehouse.ipynb #35f215b3
+# %% ../../nbs/data/12_warehouse.ipynb #1a468d4a
 def with_audit(t: Table, # target
                frame: pl.DataFrame, # conforming rows
                source: tuple[str, str] = ("computed", ""), # file name and SHA-256, raw tables only
@@ -115,7 +115,7 @@ def with_audit(t: Table, # target
     types = {c.name: c.frame for c in t.columns}
     return frame.with_columns(e.cast(types[n]).alias(n) for n, e in fill.items() if n not in frame.columns and n in types)
 
-# %% ../../nbs/data/12_warehouse.ipynb #09104f93
+# %% ../../nbs/data/12_warehouse.ipynb #b430b8b0
 def quarantine_rows(name: str, # table that refused them
                     frame: pl.DataFrame, # the refused frame
                     breaches: pl.DataFrame, # from `check`
@@ -136,7 +136,7 @@ def with_quarantine_id(frame: pl.DataFrame) -> pl.DataFrame:
     ids = [sha256_of("|".join(r)) for r in frame.select("table_name", "rule_id", "row_json").iter_rows()]
     return frame.with_columns(quarantine_id=pl.Series(ids, dtype=pl.String))
 
-# %% ../../nbs/data/12_warehouse.ipynb #01569e47
+# %% ../../nbs/data/12_warehouse.ipynb #eec99071
 class Transaction:
     "One open connection inside BEGIN ... COMMIT; made by `Warehouse.transaction`."
     def __init__(self, con): self.con = con
@@ -147,7 +147,7 @@ class Transaction:
         "Run one statement; NUMERIC comes back as Float64, TIMESTAMP in UTC."
         return _frame(self.con, to_duckdb(query), params)
 
-# %% ../../nbs/data/12_warehouse.ipynb #113cc89f
+# %% ../../nbs/data/12_warehouse.ipynb #d1ce4944
 def _frame(con, sql: str, params: dict) -> pl.DataFrame:
     "Execute and fetch as polars, with decimals as floats."
     import duckdb
@@ -165,13 +165,13 @@ def _sql_refusal(e: Exception) -> Refusal:
     mend = "nbprops migrate" if "does not exist" in text or "not found" in text else "check the statement; nbprops tables lists columns"
     return Refusal(f"The query was refused: {text[:160].rstrip('!.')}", type(e).__name__, mend)
 
-# %% ../../nbs/data/12_warehouse.ipynb #0c2fdee8
+# %% ../../nbs/data/12_warehouse.ipynb #30ba89c1
 def _run(con, sql: str, # DuckDB SQL
          params=None) -> list[tuple]: # rows
     "Execute and fetch to the end; an unfinished result would block the connection."
     return con.execute(sql, params).fetchall() if params else con.execute(sql).fetchall()
 
-# %% ../../nbs/data/12_warehouse.ipynb #a57add72
+# %% ../../nbs/data/12_warehouse.ipynb #9c17081a
 def _refuse_doubles(t: Table, frame: pl.DataFrame) -> None:
     "A key that occurs twice in one frame is refused: no rule could say which row is right."
     n = frame.height - frame.select(t.key).n_unique()
@@ -179,7 +179,7 @@ def _refuse_doubles(t: Table, frame: pl.DataFrame) -> None:
         first = frame.filter(frame.select(t.key).is_duplicated()).select(t.key).row(0)
         raise Refusal(f"{n} rows repeat a key of {t.name}", f"for example {first}", "remove the repeated rows and run again")
 
-# %% ../../nbs/data/12_warehouse.ipynb #afdf1c6a
+# %% ../../nbs/data/12_warehouse.ipynb #cdb8b9bf
 def _stage(con, t: Table, frame: pl.DataFrame) -> None:
     "The frame as a temporary table with the storage types of the target."
     con.register("incoming", frame)
@@ -187,7 +187,7 @@ def _stage(con, t: Table, frame: pl.DataFrame) -> None:
     _run(con, "CREATE OR REPLACE TEMP TABLE staged AS SELECT " + ", ".join(f"CAST({c} AS {types[c]}) AS {c}" for c in frame.columns) + " FROM incoming")
     con.unregister("incoming")
 
-# %% ../../nbs/data/12_warehouse.ipynb #51f46a9a
+# %% ../../nbs/data/12_warehouse.ipynb #16d22b95
 def _missing_columns(con, t: Table) -> list[str]:
     "Declared columns that the live table lacks; all of them when the table is absent."
     import duckdb
@@ -195,13 +195,13 @@ def _missing_columns(con, t: Table) -> list[str]:
     except duckdb.CatalogException: live = set()
     return [c.name for c in t.columns if c.name not in live]
 
-# %% ../../nbs/data/12_warehouse.ipynb #3e137f8b
+# %% ../../nbs/data/12_warehouse.ipynb #16928f38
 def _bounds(t: Table, frame: pl.DataFrame) -> tuple[str, dict]:
     "Condition and parameters that bound a statement to the frame's partitions."
     if not t.partition or not frame.height: return "TRUE", {}
     return f"t.{t.partition} BETWEEN $lo AND $hi", {"lo": frame[t.partition].min(), "hi": frame[t.partition].max()}
 
-# %% ../../nbs/data/12_warehouse.ipynb #74b97b7c
+# %% ../../nbs/data/12_warehouse.ipynb #fea30da8
 def write_rows(con, t: Table, frame: pl.DataFrame, mode: str = "merge", replace: tuple[date, date] | None = None) -> int: # rows already present
     "Merge staged rows into a table; returns how many were there already."
     _stage(con, t, frame)
@@ -218,7 +218,7 @@ def write_rows(con, t: Table, frame: pl.DataFrame, mode: str = "merge", replace:
     if twice: raise Broken(f"{twice} keys of {t.name} are no longer unique", "the write was rolled back", "nbprops query with the key to see them")
     return present
 
-# %% ../../nbs/data/12_warehouse.ipynb #d5ce3205
+# %% ../../nbs/data/12_warehouse.ipynb #c4d0779c
 def _write(self: Transaction,
            name: str, # table
            frame: pl.DataFrame, # rows
@@ -245,7 +245,7 @@ def _quarantine(self: Transaction, records: pl.DataFrame) -> None:
 
 Transaction.write, Transaction.quarantine = _write, _quarantine
 
-# %% ../../nbs/data/12_warehouse.ipynb #aefacefd
+# %% ../../nbs/data/12_warehouse.ipynb #d85f80e7
 class Warehouse:
     "An embedded DuckDB warehouse that speaks GoogleSQL and keeps no connection."
     def __init__(self, path: str | Path | None = None): # DuckDB file; default from the settings
@@ -257,26 +257,42 @@ class Warehouse:
     def _need(self) -> None:
         if not self.exists(): raise Refusal(f"No warehouse at {self.path}", "nothing has been loaded yet", "nbprops demo, or nbprops ingest PATH")
     @contextmanager
-    def transaction(self, wait: float | None = None):
+    def transaction(self, wait: float | None = None, # seconds; default BUSY_SECONDS
+                    any_schema: bool = False, # also open a warehouse that is older than the code
+                   ):
         "One connection, all or nothing."
         self._need()
         con = _connect(self.path, wait=wait)
         try:
+            if not any_schema: _refuse_older(con, self.path)
             _run(con, "USE nba_predictions; BEGIN" if _has_schemas(con) else "BEGIN")
             try: yield Transaction(con)
             except BaseException: _run(con, "ROLLBACK"); raise
             _run(con, "COMMIT")
         finally: con.close()
 
-# %% ../../nbs/data/12_warehouse.ipynb #73345bc6
+# %% ../../nbs/data/12_warehouse.ipynb #f7a42c60
 def _has_schemas(con) -> bool:
     "Whether the datasets exist."
     return _run(con, "SELECT count(*) FROM information_schema.schemata WHERE schema_name = 'nba_predictions'")[0][0] > 0
 
-# %% ../../nbs/data/12_warehouse.ipynb #a83ed03c
+# %% ../../nbs/data/12_warehouse.ipynb #0382803f
+_KNOWN: set[tuple] = set() # files that were compared and found complete
+
+def _refuse_older(con, path: Path) -> None:
+    "Compare the live schema with the declarations, once per process and file."
+    mark = (str(path.resolve()), path.stat().st_ino)
+    if mark in _KNOWN: return
+    live = set(_run(con, "SELECT table_schema || '.' || table_name, column_name FROM information_schema.columns"))
+    lacking = [f"{t.name}.{c.name}" for t in TABLES.values() for c in t.columns if (t.name, c.name) not in live]
+    if lacking: raise Refusal(f"The warehouse is older than the code: it lacks {lacking[0]}" + (f" and {len(lacking) - 1} more columns" if lacking[1:] else ""), "its schema must be brought up to date first", "nbprops migrate")
+    _KNOWN.add(mark)
+
+# %% ../../nbs/data/12_warehouse.ipynb #550b37a3
 def _migrate(self: Warehouse) -> list[str]: # GoogleSQL statements that were run
     "Create or upgrade: additive, idempotent."
-    self.path.parent.mkdir(parents=True, exist_ok=True)
+    try: self.path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as e: raise Refusal(f"The folder {self.path.parent} cannot be made", type(e).__name__, "set NBPROPS_HOME to a folder you may write") from None
     con, done = _connect(self.path), []
     try:
         live = {}
@@ -299,7 +315,7 @@ def _ddl(sql: str) -> str:
 
 Warehouse.migrate = _migrate
 
-# %% ../../nbs/data/12_warehouse.ipynb #29c4788e
+# %% ../../nbs/data/12_warehouse.ipynb #ea62beb6
 def _sql(self: Warehouse,
          query: str, # one GoogleSQL statement
          **params, # values of @name
@@ -321,23 +337,23 @@ def _read(self: Warehouse,
 
 Warehouse.sql, Warehouse.read = _sql, _read
 
-# %% ../../nbs/data/12_warehouse.ipynb #c33c1691
+# %% ../../nbs/data/12_warehouse.ipynb #58232a7c
 def _wh_write(self: Warehouse, name: str, frame: pl.DataFrame, **kwargs) -> Counts:
     "`Transaction.write` in a transaction of its own."
     with self.transaction() as tx: return tx.write(name, frame, **kwargs)
 
 Warehouse.write = _wh_write
 
-# %% ../../nbs/data/12_warehouse.ipynb #b0f4e7d0
+# %% ../../nbs/data/12_warehouse.ipynb #dfde08c0
 def _script(self: Warehouse,
             text: str, # GoogleSQL script
            ) -> list[tuple[str, str, pl.DataFrame]]: # comment, statement, answer
     "Run a script in one transaction."
-    with self.transaction() as tx: return [(note, s, tx.sql(s)) for note, s in statements(text)]
+    with self.transaction(any_schema=True) as tx: return [(note, s, tx.sql(s)) for note, s in statements(text)]
 
 Warehouse.script = _script
 
-# %% ../../nbs/data/12_warehouse.ipynb #35aa6d46
+# %% ../../nbs/data/12_warehouse.ipynb #b6fd6d79
 def _publish(self: Warehouse) -> Path: # the published copy
     "Publish a read-only copy by an atomic rename."
     import shutil
@@ -352,7 +368,7 @@ def _publish(self: Warehouse) -> Path: # the published copy
 
 Warehouse.publish = _publish
 
-# %% ../../nbs/data/12_warehouse.ipynb #a7079234
+# %% ../../nbs/data/12_warehouse.ipynb #77f54efa
 def sql(query: str, # one GoogleSQL statement
         **params) -> pl.DataFrame: # values of @name
     "Query the published copy (the warehouse itself when none is published yet)."
