@@ -4,8 +4,9 @@ from datetime import date, datetime, timedelta
 import polars as pl
 import pytest
 from hypothesis import given, settings, strategies as st
+from nbprops.core import eastern_date
 from nbprops.features.context import CONTEXT
-from nbprops.features.facts import AsOf, Facts, eastern_date, resolve
+from nbprops.features.facts import AsOf, Facts, resolve
 from nbprops.features.precompute import CACHE, COMPOSITE, DEFENSE, SHOTS
 from nbprops.features.store import STORE, TABLES, build, rebuild_market
 from nbprops.features.summaries import PGS

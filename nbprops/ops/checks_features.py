@@ -5,19 +5,19 @@
 # %% auto #0
 __all__ = ['SLATE', 'VARYING', 'STAGES', 'LINE_SOURCES', 'constants_sql', 'ranges_sql']
 
-# %% ../../nbs/ops/61c_checks_features.ipynb #896b8c51
+# %% ../../nbs/ops/61c_checks_features.ipynb #7cda55bf
 from ..features.catalogue import FEATURES
 from ..model.evaluation import MAY_BE_CONSTANT
 from .judge import CHECKS, Limit, check
 
-# %% ../../nbs/ops/61c_checks_features.ipynb #ecd97309
+# %% ../../nbs/ops/61c_checks_features.ipynb #2c7c87a5
 SLATE = "SELECT player_lookup, game_id, has_prop_line FROM nba_analytics.upcoming_player_game_context WHERE game_date = @d AND is_eligible"
 check("mlfs_coverage", "of the expected slate, with a feature row", {"value": Limit(">= 90", ">= 70", "percent")}, f"""
 SELECT 100.0*SAFE_DIVIDE(COUNT(f.player_lookup), COUNT(*)) AS value, COUNT(*) AS n FROM ({SLATE}) AS s
 LEFT JOIN nba_predictions.ml_feature_store_v2 AS f ON f.player_lookup = s.player_lookup AND f.game_date = @d""", valid="games morning warm slate",
       impact="Players without a row are not predicted.", cause="Phase 4 did not finish.", command="nbprops backfill phase4 --start-date {d} --end-date {d}")
 
-# %% ../../nbs/ops/61c_checks_features.ipynb #5daf7005
+# %% ../../nbs/ops/61c_checks_features.ipynb #9161d371
 check("feature_quality", "of the expected slate: quality-ready, red, and mean matchup quality",
       {"ready": Limit(">= 80", ">= 60", "percent"), "red": Limit("< 5", "<= 15", "percent"), "matchup": Limit(">= 70", ">= 50", "percent")}, f"""
 SELECT 100.0*SAFE_DIVIDE(COUNTIF(f.is_quality_ready), COUNT(*)) AS ready, 100.0*SAFE_DIVIDE(COUNTIF(f.quality_alert_level = 'red'), COUNT(*)) AS red, AVG(f.matchup_quality_pct) AS matchup, COUNT(*) AS n,
@@ -25,7 +25,7 @@ SELECT 100.0*SAFE_DIVIDE(COUNTIF(f.is_quality_ready), COUNT(*)) AS ready, 100.0*
 FROM ({SLATE}) AS s JOIN nba_predictions.ml_feature_store_v2 AS f ON f.player_lookup = s.player_lookup AND f.game_date = @d""", valid="features slate",
       impact="Rows that are not ready are blocked, in every mode.", cause="A required feature is missing for many players; the names stand beside.", command="nbprops phase status --phase 4 --date {d}")
 
-# %% ../../nbs/ops/61c_checks_features.ipynb #dc11dc9c
+# %% ../../nbs/ops/61c_checks_features.ipynb #ad821d77
 VARYING = [f for f in FEATURES if f.index not in MAY_BE_CONSTANT]
 
 def constants_sql() -> str: # GoogleSQL
@@ -37,7 +37,7 @@ def constants_sql() -> str: # GoogleSQL
 check("feature_constants", "features with one single value for everybody", {"value": Limit("= 0")}, constants_sql(), valid="features", least=50,
       impact="The model hears the same word about every player.", cause="A join that found nothing, or a default that crept in.", command="nbprops features --start-date {d} --end-date {d}")
 
-# %% ../../nbs/ops/61c_checks_features.ipynb #32564821
+# %% ../../nbs/ops/61c_checks_features.ipynb #a8ac53cc
 STAGES = {"nba_precompute.player_daily_cache": "cache_date", "nba_precompute.player_shot_zone_analysis": "analysis_date", "nba_precompute.team_defense_zone_analysis": "analysis_date", "nba_precompute.player_composite_factors": "game_date"}
 
 def ranges_sql() -> str: # GoogleSQL
@@ -51,19 +51,19 @@ SELECT MAX(100.0*SAFE_DIVIDE(bad, good + bad)) AS value, SUM(bad) AS n, STRING_A
 check("feature_ranges", "refused feature values, share in the worst table", {"value": Limit("< 0.1", "< 1", "percent")}, ranges_sql(), valid="features",
       impact="The values are missing; rows that need them are blocked.", cause="A unit changed, or a feed sends impossible numbers.", command='nbprops query "SELECT rule_id, value_text FROM nba_orchestration.quarantine WHERE game_date = DATE \'{d}\'"')
 
-# %% ../../nbs/ops/61c_checks_features.ipynb #024e3bba
+# %% ../../nbs/ops/61c_checks_features.ipynb #0bcda7e5
 check("leak_canary", "correlation of points_avg_last_5 with the points that followed", {"value": Limit("< 0.80", unit="")}, """
 SELECT CORR(f.points_avg_last_5, p.points) AS value, COUNT(*) AS n FROM nba_predictions.ml_feature_store_v2 AS f
 JOIN nba_analytics.player_game_summary AS p ON p.player_lookup = f.player_lookup AND p.game_id = f.game_id AND p.game_date BETWEEN @month AND @d
 WHERE f.game_date BETWEEN @month AND @d AND NOT p.is_dnp AND f.points_avg_last_5 IS NOT NULL""", valid="features", least=200,
       impact="Every hit rate measured on these rows is false.", cause="A window that includes the target game.", command="nbprops features --start-date {d} --end-date {d}; then retrain")
 
-# %% ../../nbs/ops/61c_checks_features.ipynb #46a15651
+# %% ../../nbs/ops/61c_checks_features.ipynb #f5ccc47c
 check("line_coverage", "of the expected slate, with a line", {"value": Limit(">= 45", ">= 30", "percent")},
       f"SELECT 100.0*SAFE_DIVIDE(COUNTIF(has_prop_line), COUNT(*)) AS value, COUNT(*) AS n FROM ({SLATE}) AS s", valid="games noon slate feed:props",
       impact="Players without a line get a forecast and no pick.", cause="A book or the whole feed is late.", command="nbprops ingest PATH")
 
-# %% ../../nbs/ops/61c_checks_features.ipynb #64a93988
+# %% ../../nbs/ops/61c_checks_features.ipynb #2da69d82
 LINE_SOURCES = """
 WITH seen AS (
   SELECT p.game_date, p.player_lookup, p.bookmaker, p.snapshot_timestamp, NOT COALESCE(f.times_nominal, FALSE) AND NOT COALESCE(b.is_pickem, FALSE) AS live
@@ -78,11 +78,11 @@ SELECT h AS age, k AS books, (SELECT COUNT(*) FROM today) AS n, IF(strict, 3, 24
   IF((SELECT COUNT(*) FROM today) = 0, 'no snapshot of this date', IF(strict, 'held to a sportsbook feed: 3 h, 2 books', 'held to a daily or pick-em feed: 24 h, 1 book')) AS note
 FROM age, books, rule"""
 
-# %% ../../nbs/ops/61c_checks_features.ipynb #184bf2a4
+# %% ../../nbs/ops/61c_checks_features.ipynb #bdc7afa3
 check("line_sources", "age of the newest line, and books per player", {"age": Limit("<= @age_ok", "<= @age_warn", "h"), "books": Limit(">= @books_ok", "any", "books")}, LINE_SOURCES,
       valid="games noon feed:props", impact="Edges are measured against numbers that nobody offers any more.", cause="The snapshot feed stopped, or a book dropped out.", command="nbprops ingest PATH")
 
-# %% ../../nbs/ops/61c_checks_features.ipynb #3d363823
+# %% ../../nbs/ops/61c_checks_features.ipynb #d0bcea1d
 check("line_in_game", "lines from after the tip-off, wherever they are used", {"value": Limit("= 0")}, """
 WITH tips AS (SELECT game_id, game_start_utc AS tip FROM nba_reference.nba_schedule WHERE game_date = @d),
 used AS (

@@ -5,11 +5,11 @@
 # %% auto #0
 __all__ = ['PRED', 'ACC', 'LABEL_LEVEL', 'LOGS', 'registry_sql']
 
-# %% ../../nbs/ops/61e_checks_results.ipynb #2a3e513a
+# %% ../../nbs/ops/61e_checks_results.ipynb #502da0fd
 from ..model.registry import DERIVED
 from .judge import CHECKS, Limit, check
 
-# %% ../../nbs/ops/61e_checks_results.ipynb #f652843f
+# %% ../../nbs/ops/61e_checks_results.ipynb #d6149f8c
 PRED, ACC = "nba_predictions.player_prop_predictions", "nba_predictions.prediction_accuracy"
 check("grading_coverage", "of the gradable rows of the least covered system, graded; on the day and over seven", {"day": Limit(">= 80", ">= 50", "percent"), "week": Limit(">= 80", ">= 50", "percent")}, f"""
 WITH gradable AS (
@@ -23,11 +23,11 @@ SELECT MIN(100.0*SAFE_DIVIDE(done_day, n_day)) AS day, MIN(100.0*SAFE_DIVIDE(don
   100.0*SAFE_DIVIDE((SELECT COUNT(*) FROM {ACC} WHERE game_date = @d AND result IN ('WIN', 'LOSS', 'PUSH', 'VOID')), (SELECT COUNT(*) FROM {PRED} WHERE game_date = @d)) AS naive_ratio_which_is_not_coverage
 FROM per""", valid="predictions played graded_due", mode="post", least=1, impact="Hit rates of this day are not shown.", cause="Box scores came late, or the grading run broke off.", command="nbprops backfill grading --start-date {d} --end-date {d}")
 
-# %% ../../nbs/ops/61e_checks_results.ipynb #486050b0
+# %% ../../nbs/ops/61e_checks_results.ipynb #55c348f0
 check("grading_nonzero", "graded rows of a date with finished games", {"value": Limit("> 0")}, f"SELECT COUNT(*) AS value, (SELECT COUNT(*) FROM {PRED} WHERE game_date = @d) AS n FROM {ACC} WHERE game_date = @d",
       valid="predictions played graded_due", mode="post", impact="Nobody knows how the day went.", cause="The grading run did not happen or did nothing.", command="nbprops backfill grading --start-date {d} --end-date {d}")
 
-# %% ../../nbs/ops/61e_checks_results.ipynb #7a160b34
+# %% ../../nbs/ops/61e_checks_results.ipynb #a37ee229
 check("grade_integrity", "graded rows that differ from the stored prediction, have none, or occur twice", {"value": Limit("= 0")}, f"""
 WITH stored AS (
   SELECT prediction_id, predicted_points, CAST(line_value AS FLOAT64) AS line FROM {PRED} WHERE game_date = @d
@@ -41,7 +41,7 @@ found AS (
 SELECT SUM(k) AS value, (SELECT COUNT(*) FROM graded) AS n, STRING_AGG(IF(k > 0, what || ': ' || CAST(k AS STRING), NULL), ', ') AS note FROM found""", valid="graded", mode="post",
       impact="The record shows games that were never predicted so.", cause="A grader that recomputes, or a table written around the merge.", command="nbprops backfill grading --start-date {d} --end-date {d}")
 
-# %% ../../nbs/ops/61e_checks_results.ipynb #a037a9d5
+# %% ../../nbs/ops/61e_checks_results.ipynb #b88d31d4
 LABEL_LEVEL = """
 WITH days AS (
   SELECT game_date, COUNT(*) AS k, SUM(points - points_line) AS s FROM nba_analytics.player_game_summary
@@ -55,7 +55,7 @@ SELECT IF(k1 >= 60 AND days >= 10, ABS(SQRT(k1)*(s1/NULLIF(k1, 0) - mu)/tau/SQRT
 check("label_level", "mean(actual - line) of the day and of the week against the 60 days before, in standard deviations of game days", {"day": Limit("< 3", "<= 5", "sd"), "week": Limit("< 3", "<= 5", "sd")}, LABEL_LEVEL, valid="played settled feed:props", mode="post", least=60,
       impact="Models trained before are now biased against the line.", cause="A change of scoring, of the lines' source, or box scores in another unit.", command="nbprops report daily-signal --date {d}; nbprops investigate window")
 
-# %% ../../nbs/ops/61e_checks_results.ipynb #af4c2c92
+# %% ../../nbs/ops/61e_checks_results.ipynb #06bbb813
 check("tier_bias", "mean of predicted minus actual in the worst pre-game tier, production, 30 days", {"value": Limit("< 3", "<= 5", "points")}, f"""
 WITH per AS (
   SELECT a.system_id, a.scoring_tier, AVG(a.signed_error) AS m, COUNT(*) AS k FROM {ACC} AS a JOIN nba_predictions.model_registry AS r ON r.system_id = a.system_id AND r.is_production AND r.quantile_alpha IS NULL
@@ -63,7 +63,7 @@ WITH per AS (
 SELECT MAX(IF(k >= 30, ABS(m), NULL)) AS value, COALESCE(MAX(k), 0) AS n, STRING_AGG(system_id || ' ' || scoring_tier || ' ' || CAST(ROUND(m, 2) AS STRING) || ' (' || CAST(k AS STRING) || ')', ', ' ORDER BY system_id, scoring_tier) AS note FROM per""",
       valid="models graded_due", mode="post", least=30, impact="Picks on these players are systematically wrong.", cause="A feature of that tier changed, or the window held too few of them.", command="nbprops gates run {model}")
 
-# %% ../../nbs/ops/61e_checks_results.ipynb #950588ac
+# %% ../../nbs/ops/61e_checks_results.ipynb #7085b8d1
 def registry_sql() -> str: # GoogleSQL
     "Contradictions of the registry and days since a file was last proven."
     legal = " OR ".join(f"(state = '{s}' AND status = '{t}' AND enabled IS {str(e).upper()} AND is_production IS {str(p).upper()})" for s, (t, e, p) in DERIVED.items())
@@ -79,7 +79,7 @@ SELECT (SELECT COUNT(*) FROM r WHERE NOT COALESCE({legal}, FALSE) OR NOT REGEXP_
 check("registry_valid", "contradictions in the registry, and days since a live file was last proven", {"contradictions": Limit("= 0"), "unproven_days": Limit("<= 7", "any", "days")}, registry_sql(), valid="models",
       impact="It is not certain which model serves.", cause="A row changed by hand, or an audit that did not run.", command="nbprops registry validate")
 
-# %% ../../nbs/ops/61e_checks_results.ipynb #6dcaabdb
+# %% ../../nbs/ops/61e_checks_results.ipynb #87568bf5
 LOGS = ("prediction_execution_log", "prediction_worker_runs", "slate_publications")
 check("audit_tables_alive", "log tables without a row for a served date", {"value": Limit("= 0")},
       "WITH logs AS (" + " UNION ALL ".join(f"SELECT '{t}' AS name, (SELECT COUNT(*) FROM nba_predictions.{t} WHERE game_date = @d) AS k" for t in LOGS) + ") SELECT COUNTIF(k = 0) AS value, COUNT(*) AS n, STRING_AGG(IF(k = 0, name, NULL), ', ') AS note FROM logs",

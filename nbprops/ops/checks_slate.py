@@ -5,11 +5,11 @@
 # %% auto #0
 __all__ = ['PRED', 'LIVE_EDGES', 'LEAN', 'worst_system']
 
-# %% ../../nbs/ops/61d_checks_slate.ipynb #64a2626d
+# %% ../../nbs/ops/61d_checks_slate.ipynb #bd2f8474
 from ..data.rules import ATTRIBUTION
 from .judge import CHECKS, Limit, check
 
-# %% ../../nbs/ops/61d_checks_slate.ipynb #7080c7be
+# %% ../../nbs/ops/61d_checks_slate.ipynb #eee4d846
 PRED = "nba_predictions.player_prop_predictions"
 check("predictions_unique", "keys that occur twice, and players with more than one active row of a system", {"value": Limit("= 0")}, f"""
 SELECT (SELECT COUNT(*) FROM (SELECT 1 AS x FROM {PRED} WHERE game_date = @d GROUP BY game_id, player_lookup, system_id, line_value HAVING COUNT(*) > 1))
@@ -17,58 +17,58 @@ SELECT (SELECT COUNT(*) FROM (SELECT 1 AS x FROM {PRED} WHERE game_date = @d GRO
   (SELECT COUNT(*) FROM {PRED} WHERE game_date = @d) AS n""", valid="predictions", impact="Picks, coverage and hit rates count a game twice.", cause="A writer went around the merge, or a line moved without retiring the older row.",
       command="nbprops backfill predictions --dates {d} --force")
 
-# %% ../../nbs/ops/61d_checks_slate.ipynb #44f4a76d
+# %% ../../nbs/ops/61d_checks_slate.ipynb #acccce92
 check("system_parity", "player-games of production that the quietest live system also predicted", {"value": Limit(">= 80", ">= 50", "percent")}, f"""
 WITH live AS (
   SELECT system_id FROM nba_predictions.model_registry WHERE enabled AND system_id IS NOT NULL AND training_end_date < @d AND COALESCE(production_start_date, @d) <= @d
   UNION DISTINCT SELECT system_id FROM {PRED} WHERE game_date BETWEEN @before AND @yesterday),
 champion AS (SELECT system_id FROM nba_predictions.model_registry WHERE is_production ORDER BY model_family = 'v9_mae' DESC, model_family LIMIT 1),
 base AS (SELECT DISTINCT game_id, player_lookup FROM {PRED} WHERE game_date = @d AND system_id = (SELECT system_id FROM champion)),
-share AS (
-  SELECT l.system_id, 100.0*SAFE_DIVIDE((SELECT COUNT(*) FROM base AS b WHERE EXISTS (SELECT 1 FROM {PRED} AS p WHERE p.game_date = @d AND p.system_id = l.system_id AND p.game_id = b.game_id AND p.player_lookup = b.player_lookup)),
-    (SELECT COUNT(*) FROM base)) AS pct FROM live AS l)
+common AS (SELECT DISTINCT p.system_id, p.game_id, p.player_lookup FROM {PRED} AS p JOIN base AS b ON b.game_id = p.game_id AND b.player_lookup = p.player_lookup WHERE p.game_date = @d),
+share AS (SELECT l.system_id, 100.0*SAFE_DIVIDE(COUNT(c.player_lookup), (SELECT COUNT(*) FROM base)) AS pct FROM live AS l LEFT JOIN common AS c ON c.system_id = l.system_id GROUP BY l.system_id)
 SELECT MIN(COALESCE(pct, 0)) AS value, COUNT(*) AS n, STRING_AGG(IF(COALESCE(pct, 0) < 80, system_id || ' ' || CAST(CAST(ROUND(COALESCE(pct, 0)) AS INT64) AS STRING) || ' %', NULL), ', ' ORDER BY system_id) AS note FROM share""",
       valid="games morning live models", least=1, impact="A silent shadow earns no verdict; a silent production model leaves no picks.", cause="A model did not load, or a required input of that system is missing.", command="nbprops worker status")
 
-# %% ../../nbs/ops/61d_checks_slate.ipynb #fac9da06
+# %% ../../nbs/ops/61d_checks_slate.ipynb #ae70834a
 check("attribution", "rows of file-served systems with every attribution field", {"value": Limit(">= 100", unit="percent")}, f"""
 SELECT 100.0*SAFE_DIVIDE(COUNTIF({' AND '.join(f'{c} IS NOT NULL' for c in ATTRIBUTION)}), COUNT(*)) AS value, COUNT(*) AS n,
   STRING_AGG(DISTINCT IF({' OR '.join(f'{c} IS NULL' for c in ATTRIBUTION)}, system_id, NULL), ', ') AS note
 FROM {PRED} WHERE game_date = @d AND model_load_source <> 'CODE'""", valid="predictions", least=1, impact="Nobody can say which model made these rows.", cause="The worker served a file without its sidecar.", command="nbprops verify-attribution --game-date {d}")
 
-# %% ../../nbs/ops/61d_checks_slate.ipynb #bb23fa56
+# %% ../../nbs/ops/61d_checks_slate.ipynb #831bae5b
 check("model_identity", "rows whose hash is not the registry's, or that came from a fallback", {"mismatch": Limit("= 0"), "builtin": Limit("= 0"), "snapshot": Limit("= 0", "any")}, f"""
 SELECT COALESCE(COUNTIF(r.model_id IS NULL OR r.sha256 <> p.model_sha256), 0) AS mismatch, COALESCE(COUNTIF(p.model_load_source = 'BUILTIN'), 0) AS builtin, COALESCE(COUNTIF(p.model_load_source = 'SNAPSHOT'), 0) AS snapshot, COUNT(*) AS n,
   STRING_AGG(DISTINCT IF(r.model_id IS NULL, p.model_id || ' is not registered', IF(r.sha256 <> p.model_sha256, p.model_id || ' has another hash', NULL)), ', ') AS note
 FROM {PRED} AS p LEFT JOIN nba_predictions.model_registry AS r ON r.model_id = p.model_id WHERE p.game_date = @d AND p.model_load_source <> 'CODE'""", valid="predictions", least=1,
       impact="What was served is not what was judged.", cause="A swapped file, a row that disappeared, or a registry that could not be read.", command="nbprops registry validate")
 
-# %% ../../nbs/ops/61d_checks_slate.ipynb #1a45563c
+# %% ../../nbs/ops/61d_checks_slate.ipynb #725248a6
 check("zero_tolerance", "rows predicted although a required feature was missing", {"value": Limit("= 0")},
       f"SELECT COALESCE(COUNTIF(default_feature_count > 0), 0) AS value, COUNT(*) AS n, STRING_AGG(DISTINCT IF(default_feature_count > 0, system_id, NULL), ', ') AS note FROM {PRED} WHERE game_date = @d", valid="predictions",
       impact="The model guessed with a hole in its input.", cause="The quality gate was bypassed.", command="nbprops backfill predictions --dates {d} --force")
 
-# %% ../../nbs/ops/61d_checks_slate.ipynb #2a224d68
+# %% ../../nbs/ops/61d_checks_slate.ipynb #71eb1991
 check("tip_guard", "rows made at or after the tip-off that claim to be from before", {"value": Limit("= 0")}, f"""
 SELECT COALESCE(COUNTIF(p.prediction_made_before_game AND p.predicted_at >= g.game_start_utc), 0) AS value, COUNT(*) AS n FROM {PRED} AS p
 JOIN nba_reference.nba_schedule AS g ON g.game_id = p.game_id AND g.game_date = @d WHERE p.game_date = @d""", valid="predictions",
       impact="A look at the result counts as a forecast.", cause="A late run, or a tip-off that moved to an earlier time.", command="nbprops backfill predictions --dates {d} --force")
 
-# %% ../../nbs/ops/61d_checks_slate.ipynb #4eac61d6
+# %% ../../nbs/ops/61d_checks_slate.ipynb #78f2dd9e
 LIVE_EDGES = f"""edges AS (
-  SELECT p.system_id, p.predicted_points - p.line_value AS e FROM {PRED} AS p JOIN nba_predictions.model_registry AS r ON r.model_id = p.model_id
+  SELECT p.system_id, p.predicted_points - p.line_value AS e, CAST(JSON_VALUE(r.gates_json, '$.summary.spread') AS FLOAT64) AS judged FROM {PRED} AS p JOIN nba_predictions.model_registry AS r ON r.model_id = p.model_id
   WHERE p.game_date = @d AND p.is_active AND p.has_prop_line AND r.is_production AND r.quantile_alpha IS NULL)"""
 
 def worst_system(measure: str, # GoogleSQL over e, per system
                  pick: str = "MAX", # MAX or MIN: what is worst
-                 where: str = "TRUE") -> str: # GoogleSQL
+                 where: str = "TRUE", also: str = "''", # further words per system
+                ) -> str: # GoogleSQL
     "A measure of the worst production system with at least 30 lines."
     return f"""WITH {LIVE_EDGES},
-per AS (SELECT system_id, {measure} AS m, COUNT(*) AS k FROM edges WHERE {where} GROUP BY system_id)
-SELECT {pick}(IF(k >= 30, m, NULL)) AS value, COALESCE(MAX(k), 0) AS n, STRING_AGG(system_id || ' ' || CAST(ROUND(m, 2) AS STRING), ', ' ORDER BY system_id) AS note FROM per"""
+per AS (SELECT system_id, {measure} AS m, COUNT(*) AS k, {also} AS words FROM edges WHERE {where} GROUP BY system_id)
+SELECT {pick}(IF(k >= 30, m, NULL)) AS value, COALESCE(MAX(k), 0) AS n, STRING_AGG(system_id || ' ' || CAST(ROUND(m, 2) AS STRING) || words, ', ' ORDER BY system_id) AS note FROM per"""
 
-# %% ../../nbs/ops/61d_checks_slate.ipynb #05f8aa30
+# %% ../../nbs/ops/61d_checks_slate.ipynb #a009b85b
 LEAN = dict(valid="predictions", least=30, command="nbprops gates run {model}")
 check("pvl", "mean of predicted minus line, production, either sign", {"value": Limit("<= 1.0", "<= 1.5", "points")}, worst_system("ABS(AVG(e))"), impact="All picks lean to one side; their results are one bet.", cause="A training window with another scoring level, or a feature that changed.", **LEAN)
 check("direction_share", "larger direction among edge 1+ picks, production", {"value": Limit("<= 80", "<= 90", "percent")}, worst_system("100.0*GREATEST(AVG(IF(e > 0, 1, 0)), AVG(IF(e < 0, 1, 0)))", where="ABS(e) >= 1"), impact="The slate is one bet on the scoring level.", cause="A bias against the line; see pvl.", **LEAN)
-check("edge_spread", "standard deviation of predicted minus line, production", {"value": Limit(">= 1.5", ">= 1.2", "points")}, worst_system("STDDEV(e)", "MIN"), impact="Almost no edge 3+ picks: the model repeats the line.", cause="The market features dominate, or the training saw its own answers.", **LEAN)
+check("edge_spread", "standard deviation of predicted minus line, production", {"value": Limit(">= 1.5", ">= 1.2", "points")}, worst_system("STDDEV(e)", "MIN", also="COALESCE(' (when it was judged: ' || CAST(ROUND(MAX(judged), 2) AS STRING) || ')', '')"), impact="Almost no edge 3+ picks: the model repeats the line.", cause="The market features dominate, or the training saw its own answers.", **LEAN)
