@@ -7,7 +7,7 @@ __all__ = ['NARROW', 'WIDE', 'FEBRUARY', 'SERVED', 'AFTERWARDS', 'STEPS', 'clock
            'load', 'compute_features', 'features', 'train_narrow', 'train_wide', 'train_noveg', 'serve', 'grading',
            'attribution', 'daily_report', 'gate_card', 'reports', 'play', 'duel', 'summary', 'dropped', 'closing']
 
-# %% ../nbs/69_story.ipynb #f0daddc0
+# %% ../nbs/69_story.ipynb #7d543b49
 import os
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,14 +19,14 @@ from .data.artifacts import Store
 from .data.runs import new_run_id, step
 from .data.warehouse import Warehouse
 
-# %% ../nbs/69_story.ipynb #86124e3a
+# %% ../nbs/69_story.ipynb #5b69a585
 NARROW = date(2025, 11, 2), date(2026, 1, 8)
 WIDE = date(2025, 11, 2), date(2026, 1, 31)
 FEBRUARY = date(2026, 2, 1), date(2026, 2, 28)
 SERVED = date(2026, 2, 1), date(2026, 2, 10)
 AFTERWARDS = datetime(2026, 3, 1, 17, tzinfo=timezone.utc) # when the month can be judged
 
-# %% ../nbs/69_story.ipynb #6fe396ea
+# %% ../nbs/69_story.ipynb #a70a49d4
 @contextmanager
 def clock(at: datetime): # aware
     "Let `now()` be another instant inside the block."
@@ -35,7 +35,7 @@ def clock(at: datetime): # aware
     try: yield
     finally: os.environ.pop("NBPROPS_NOW") if before is None else os.environ.update(NBPROPS_NOW=before)
 
-# %% ../nbs/69_story.ipynb #bb95e1c2
+# %% ../nbs/69_story.ipynb #52bf1ebb
 @dataclass
 class Story:
     "What the steps share."
@@ -48,7 +48,7 @@ class Story:
     models: dict = field(default_factory=dict) # narrow, wide, noveg -> Outcome
     found: dict = field(default_factory=dict) # what each step came to
 
-# %% ../nbs/69_story.ipynb #785276c1
+# %% ../nbs/69_story.ipynb #c3deebe5
 def load_simulated(season: str = "2025-26", seed: int = 0, light: bool = False, faults: tuple = (), wh: Warehouse | None = None) -> pl.DataFrame: # one row per table
     "Simulate a season, land it, build the reference tables."
     from nbprops.data.league import simulate
@@ -68,7 +68,7 @@ def load_feeds(path: Path, wh: Warehouse | None = None, snapshot_at: str | None 
     build_reference(wh)
     return receipt_table(receipts)
 
-# %% ../nbs/69_story.ipynb #e5ce3016
+# %% ../nbs/69_story.ipynb #6afa7c8d
 def load(s: Story) -> str:
     "Raw feeds into nba_raw, reference tables from them."
     s.wh.migrate()
@@ -77,7 +77,7 @@ def load(s: Story) -> str:
         run.add(Counts(*(int(t[c].sum()) for c in ("read", "written", "quarantined", "present")), {"named rules": int(t["set_aside"].sum())}))
     return f"{t['read'].sum():,} rows read = {t['written'].sum():,} written + {t['quarantined'].sum():,} quarantined + {t['present'].sum():,} already there + {t['set_aside'].sum():,} set aside by rule"
 
-# %% ../nbs/69_story.ipynb #db73b46a
+# %% ../nbs/69_story.ipynb #3e962fe4
 def compute_features(wh: Warehouse, start: date, end: date) -> pl.DataFrame: # table, rows, written, quarantined, present
     "Phase 3, phase 4 and the feature store of a range, and their completion records."
     from nbprops.features.facts import read_facts
@@ -94,7 +94,7 @@ def features(s: Story) -> str:
         run.add(Counts(*(int(t[c].sum()) for c in ("rows", "written", "quarantined", "present"))))
     return f"nine tables, {t['rows'].sum():,} rows; feature store {t.filter(pl.col('table').str.ends_with('store_v2'))['rows'][0]:,}"
 
-# %% ../nbs/69_story.ipynb #b0e7fd95
+# %% ../nbs/69_story.ipynb #fc99569a
 def _train(s: Story, key: str, **request) -> str:
     "One retrain with the story's seeds, remembered under `key`."
     from nbprops.model.retrain import Request, retrain
@@ -121,7 +121,7 @@ def train_noveg(s: Story) -> str:
     "`v12_noveg_mae` until 31 January; a shadow, too."
     return _train(s, "noveg", family="v12_noveg_mae", train_start=WIDE[0], train_end=WIDE[1]) + _shadow(s, "noveg", "catboost_v12_noveg_mae_shadow")
 
-# %% ../nbs/69_story.ipynb #44857c69
+# %% ../nbs/69_story.ipynb #3c5cfc6c
 def serve(s: Story) -> str:
     "The worker predicts every slate with production and shadows."
     from nbprops.ops.phases import reconcile
@@ -136,7 +136,7 @@ def serve(s: Story) -> str:
     n = s.wh.sql("SELECT COUNT(*) AS n, COUNT(DISTINCT system_id) AS k FROM player_prop_predictions WHERE game_date BETWEEN @a AND @b AND is_active", a=SERVED[0], b=SERVED[1])
     return f"{len(runs)} slates, {n['n'][0]:,} active predictions by {n['k'][0]} systems"
 
-# %% ../nbs/69_story.ipynb #32bc163b
+# %% ../nbs/69_story.ipynb #b639fc18
 def grading(s: Story) -> str:
     "Results, once the games are final."
     from nbprops.predict.grading import grade
@@ -149,7 +149,7 @@ def attribution(s: Story) -> str:
     with clock(AFTERWARDS): s.found["attribution"] = r = verify_attribution(s.wh, s.store)
     return f"{r.verdict}"
 
-# %% ../nbs/69_story.ipynb #d30aa348
+# %% ../nbs/69_story.ipynb #9470b301
 def daily_report(day: date, wh: Warehouse | None = None, out: Path | None = None) -> dict: # verdict and paths
     "Validate a day and write its report."
     from nbprops.ops.checks import validate_daily
@@ -165,20 +165,20 @@ def gate_card(model_id: str, out: Path | None = None) -> dict: # paths
     notebook, html = run_report("gate_card", {"model_id": model_id}, out or home()/"reports"/"models")
     return {"model_id": model_id, "notebook": str(notebook), "html": str(html)}
 
-# %% ../nbs/69_story.ipynb #21a29098
+# %% ../nbs/69_story.ipynb #df161d75
 def reports(s: Story) -> str:
     "Daily validation report and gate card, as notebook and HTML."
     s.wh.publish()
     with clock(AFTERWARDS):
         s.found["daily"] = daily_report(SERVED[1], s.wh)
         s.found["card"] = gate_card(s.models["wide"].bundle.model_id)
-    return f"daily validation {s.found['daily']['verdict']}"
+    return f"daily validation {s.found['daily']['verdict']}, gate card of the wide model"
 
-# %% ../nbs/69_story.ipynb #0c59a5bf
+# %% ../nbs/69_story.ipynb #223c34db
 STEPS = [("Load the feeds", load), ("Compute features", features), ("Train v9_mae, narrow window", train_narrow), ("Train v9_mae, wide window", train_wide),
          ("Train v12_noveg_mae, wide window", train_noveg), ("Serve ten slates", serve), ("Grade them", grading), ("Verify attribution", attribution), ("Write the reports", reports)]
 
-# %% ../nbs/69_story.ipynb #ef10c48c
+# %% ../nbs/69_story.ipynb #f3444690
 def _tell(quiet: bool):
     "A progress display and a function that reports a finished step."
     import sys
@@ -188,7 +188,7 @@ def _tell(quiet: bool):
     bar = Progress(SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), console=console, transient=True, disable=quiet or not console.is_terminal)
     return bar, console
 
-# %% ../nbs/69_story.ipynb #14641427
+# %% ../nbs/69_story.ipynb #703bbc86
 def play(data: Path | None = None, # folder of real feeds; None plays on the simulated league
          seed: int = 0, # of the league
          seeds: int = 5, # fits per model
@@ -196,6 +196,8 @@ def play(data: Path | None = None, # folder of real feeds; None plays on the sim
     "Play the whole story in the configured home folder."
     import time
     if data is not None and not Path(data).is_dir(): raise Refusal(f"No folder {data}", "the feeds are read from it", "check the path, or leave it out to play on the simulated league")
+    from nbprops.ops.reports import need_tools
+    need_tools() # said before the work, not after it
     s = Story(Warehouse(), Store(), Path(data) if data else None, seed, seeds)
     _refuse_other_story(s)
     bar, console = _tell(quiet)
@@ -208,13 +210,13 @@ def play(data: Path | None = None, # folder of real feeds; None plays on the sim
     if not quiet: print(closing(s))
     return summary(s)
 
-# %% ../nbs/69_story.ipynb #8c31ef31
+# %% ../nbs/69_story.ipynb #00e64ba1
 def _refuse_other_story(s: Story) -> None:
     "A home that holds rows already is not overwritten."
     if s.wh.exists() and s.wh.sql("SELECT COUNT(*) AS n FROM nba_raw.nbac_schedule")["n"][0]:
         raise Refusal(f"{s.wh.path.parent} holds a story already", "two stories must never mix", f"rm -r {s.wh.path.parent}, or set NBPROPS_HOME to another folder")
 
-# %% ../nbs/69_story.ipynb #5a793c64
+# %% ../nbs/69_story.ipynb #de2dc946
 def duel(s: Story) -> str: # one sentence
     "The wide against the narrow model, on identical rows."
     g = next((g for g in s.models["wide"].report.results if g.id == "paired_incumbent"), None)
@@ -222,21 +224,21 @@ def duel(s: Story) -> str: # one sentence
     better = "the wide window is better" if g.ci95_high < 0 else "the narrow window is better" if g.ci95_low > 0 else "no real difference"
     return f"Wide against narrow window: {better}; mean absolute error {g.value:+.3f} points [{g.ci95_low:+.3f}, {g.ci95_high:+.3f}] on {g.n:,} identical player-games."
 
-# %% ../nbs/69_story.ipynb #a1bd9a78
+# %% ../nbs/69_story.ipynb #9e1ea46f
 def summary(s: Story) -> dict: # for programs
     "Verdicts, models and paths."
     o = {k: {"model_id": m.bundle.model_id, "verdict": m.verdict, "sha256": m.bundle.sha256, "profile": m.plan.contract.feed_profile, "features": m.plan.contract.count,
              "dropped": [f.name for f in m.plan.contract.dropped]} for k, m in s.models.items()}
     return {"home": str(home()), "models": o, "duel": duel(s), "attribution": s.found["attribution"].verdict, "daily": s.found["daily"], "card": s.found["card"]}
 
-# %% ../nbs/69_story.ipynb #e493a45a
+# %% ../nbs/69_story.ipynb #c8ca6329
 def dropped(s: Story) -> str: # a paragraph, empty under the full profile
     "What the feeds cannot feed, per model."
     lines = [f"  {m.plan.family}: {m.plan.contract.count} features under {m.plan.contract.feed_profile}; dropped for want of their feed: {', '.join(f.name for f in m.plan.contract.dropped)}"
              for k, m in s.models.items() if k != "wide" and m.plan.contract.dropped]
     return "\n".join(["Features that these feeds cannot feed:", *lines, ""]) if lines else ""
 
-# %% ../nbs/69_story.ipynb #b4e8975b
+# %% ../nbs/69_story.ipynb #b08fb127
 def closing(s: Story) -> str:
     "The last words of the demo."
     from nbprops.model.gates import sentence
