@@ -103,6 +103,17 @@ def test_profile_from_a_warehouse_equals_profile_from_facts(wh):
     window = [(date(2025, 11, 10), date(2025, 11, 30)), (date(2025, 12, 1), date(2025, 12, 10))]
     assert feed_profile(wh, window) == feed_profile(light(), window) == FULL
 
+def test_profile_does_not_depend_on_the_order_of_windows(wh):
+    "A window's bounded read, history included, that speaks for the dates of another window."
+    from nbprops.data.league import simulate
+    from nbprops.data.reference import build_reference
+    from nbprops.data.sources import land
+    from tests.features_toys import light_frames
+    last = {k: v for k, v in simulate(season="2024-25", light=True).items() if k != "truth"}
+    land(light_frames(), wh); land(last, wh); build_reference(wh)
+    windows = [(date(2024, 11, 20), date(2024, 12, 15)), (date(2025, 11, 10), date(2025, 11, 30))] # reading the second brings the first's games, not its lines
+    assert feed_profile(wh, windows) == feed_profile(wh, windows[::-1]) == FULL
+
 @pytest.fixture(scope="module")
 def built(): return build(light(), date(2025, 11, 25), date(2025, 12, 19))
 

@@ -6,10 +6,10 @@ import pytest
 from nbprops.features.catalogue import NAMES
 from nbprops.features.context import CONTEXT
 from nbprops.features.facts import Facts
-from nbprops.features.precompute import CACHE, COMPOSITE, DEFENSE
+from nbprops.features.precompute import CACHE, COMPOSITE, DEFENSE, SHOTS
 from nbprops.features.store import STORE, build, enforce_ranges, range_breaches
 from nbprops.features.summaries import PGS
-from tests.features_toys import BOX, D, NIGHTS, SCHEDULE, UTC, box, game_id, golden_frames, schedule
+from tests.features_toys import BOX, D, NIGHTS, SCHEDULE, UTC, box, game_id, golden_frames, schedule, zones
 
 @pytest.fixture(scope="module")
 def built(): return build(Facts.of(golden_frames()), D, D)
@@ -105,6 +105,24 @@ def many_games(points, gap=2, start=date(2025, 10, 22), statuses=None, team="BOS
 def last_row(frames, days, name=STORE):
     d = days[-1] + timedelta(days=2)
     return build(Facts.of(frames), d, d)[name].filter(player_lookup="ann").row(0, named=True)
+
+def shot_nights(counts_only=()): # nights whose shots come as counts without assists
+    "Seven nights of one player: two made of four a night, one of them assisted, and no attempt on the third."
+    frames, days = many_games([4]*7)
+    tries = pl.when(pl.col("game_date") == days[2])
+    frames[BOX] = frames[BOX].with_columns(fg_attempts=tries.then(0).otherwise(4), fg_makes=tries.then(0).otherwise(2), three_pt_attempts=pl.lit(0), three_pt_makes=pl.lit(0))
+    shot = lambda i, d, k: {"game_id": game_id(d, "BOS", "MIA"), "game_date": d, "event_number": k, "player_lookup": "ann", "team_abbr": "BOS", "shot_value": 2, "shot_distance_ft": 3., "shot_made": k < 2, "assisted": k == 0 if k < 2 else None}
+    events = [shot(i, d, k) for i, d in enumerate(days) if i != 2 and i not in counts_only for k in range(4)]
+    counted = [zones(days[i], "BOS", "MIA", "ann", (4, 2), (0, 0), (0, 0)) for i in counts_only]
+    frames["nba_raw.nbac_play_by_play"] = pl.DataFrame(events, infer_schema_length=None)
+    if counted: frames["nba_raw.player_shot_counts"] = pl.DataFrame(counted)
+    return frames, days
+
+def test_a_night_without_attempts_does_not_hide_the_assisted_rate():
+    "A rate lost because no shot was taken one night; or a rate invented where the feed counts shots without assists."
+    known, unknown = last_row(*shot_nights(), SHOTS), last_row(*shot_nights(counts_only=(4,)), SHOTS)
+    assert known["assisted_rate_last_10"] == 50 and known["games_in_sample_10"] == 7
+    assert unknown["assisted_rate_last_10"] is None and unknown["games_in_sample_10"] == 7 and unknown["paint_rate_last_10"] == 100
 
 def test_last_ten_games_are_not_thirty_days():
     "A last_10 column that is a 30-day mean: of 12 games only 4 lie within 30 days."

@@ -60,6 +60,13 @@ def test_lucky_seed_does_not_pass():
     rows = GOOD.with_columns(**{f"seed_{s}": pl.col("line") + 4.0 for s in (43, 44)})
     assert judged("hit_rate_edge3", case(GOOD)) == "PASS" and judged("hit_rate_edge3", case(rows)) == "INSUFFICIENT"
 
+def test_a_seed_without_a_value_ranks_last():
+    "Fails when seeds that make no pick at all lift the median seed."
+    seed = lambda value, verdict: G.GateResult("hit_rate_edge3", "", value, "", 0, None, None, verdict, "")
+    silent = seed(None, "INSUFFICIENT")
+    assert G.median_seed([silent, silent, seed(70, "PASS"), seed(50, "INSUFFICIENT"), seed(45, "FAIL")]).value == 45
+    assert G.median_seed([silent, seed(70, "PASS"), seed(60, "PASS")]).value == 60
+
 def test_more_looks_need_more_evidence():
     "Fails when seven candidates are judged at the level of one."
     rows = next(r for r in (scored_rows(skill=1.2, noise=2.4, seed=s, seeds=1) for s in range(40)) if judged("hit_rate_edge3", case(r)) == "PASS" and judged("hit_rate_edge3", case(r, looks=7)) != "PASS")

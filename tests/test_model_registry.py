@@ -184,6 +184,17 @@ def test_block_cascade(reg):
     assert picks.height == 8 and picks.filter("is_retracted").rows() == [(2, "g1", m, True)]
     reg.unblock(m, "rebuilt"); assert reg.get(m)["state"] == "shadow"
 
+def test_block_after_the_tip_touches_nothing(reg):
+    "Fails when a schedule that lags behind the game lets a block erase what was served."
+    m = enter(reg); reg.enable(m); _slate(reg, m)
+    tip = lambda hours: reg.wh.sql("UPDATE nba_reference.nba_schedule SET game_start_utc = @t WHERE game_id = 'g1'", t=R.now() + timedelta(hours=hours))
+    tip(-1)
+    late = reg.block(m, "late"); reg.unblock(m, "again"); tip(1)
+    early = reg.block(m, "in time")
+    assert [x[k] for x in (late, early) for k in ("predictions_withdrawn", "picks_retracted")] == [0, 0, 1, 1]
+    when = reg.wh.sql("SELECT game_id, model_id, invalidated_at IS NOT NULL AS dated FROM nba_predictions.player_prop_predictions ORDER BY 1, 2")
+    assert when.filter("dated").select("game_id", "model_id").rows() == [("g1", m)]
+
 def test_swapped_truncated_or_missing_files_are_refused(reg):
     "Fails when a model whose file is not the registered one can be given a role."
     m = enter(reg, 1); row = reg.get(m)

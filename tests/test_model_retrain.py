@@ -10,6 +10,7 @@ from nbprops.model import retrain as X
 from nbprops.model.evaluation import evaluation_rows
 from nbprops.model.predictor import load_bundle, semantic_id
 from nbprops.model.registry import Registry
+from nbprops.model.training import training_rows
 from nbprops.settings import Refusal
 
 FIRST, LAST = date(2025, 11, 4), date(2025, 12, 19)
@@ -54,7 +55,7 @@ def trace(wh, store): return [wh.sql(f"SELECT COUNT(*) AS n FROM nba_predictions
     (dict(eval_start=date(2025, 12, 9), eval_end=LAST), "both given"), (dict(train_start=LAST, train_end=FIRST), "ends before"), (dict(eval_days=None, eval_start=date(2025, 12, 1), eval_end=LAST), "temporal_disjoint"),
     (dict(family="v9_mae", feature_set="v9"), "already says"), (dict(loss_function="mae", quantile_alpha=.4), "name the loss twice"), (dict(loss_function="rmse"), "no model family"), (dict(feature_set="v13"), "No feature set|no model family"),
     (dict(feature_set="v12_nomarket", no_vegas=True), "does not apply"), (dict(ensemble=True, seeds=1), "two seeds"), (dict(seeds=0), "seeds"), (dict(force=True), "--force needs"), (dict(initial=True, reason="r"), "belongs to"),
-    (dict(promote=True, initial=True), "needs --reason"), (dict(enable=True, skip_auto_register=True), "registry row"), (dict(policy="lenient"), "No gate policy"), (dict(params=dict(iteration=5)), "Unknown training parameter"),
+    (dict(promote=True, initial=True), "needs --reason"), (dict(enable=True, skip_auto_register=True), "registry row"), (dict(policy="lenient"), "No gate policy"), (dict(promote=True, policy="incident-2026-02"), "default policy"), (dict(params=dict(iteration=5)), "Unknown training parameter"),
     (dict(loss_function="anchored"), "not built yet"), (dict(walkforward="retrain"), "not available"), (dict(line_as_of="run:EARLY"), "not available"), (dict(train_end=date(2025, 11, 10)), "training-ready rows"), (dict(train_end=LAST, strict_window=True), "--strict-window"),
     (dict(name=" "), "--name")])
 def test_bad_requests_are_refused_and_leave_no_trace(league, tmp_path, change, why):
@@ -161,6 +162,30 @@ def test_judged_again_counts_looks_and_changes_no_state(after, done):
     assert Registry(wh, store).get(o.bundle.model_id)["state"] == "production"
     with pytest.raises(Refusal, match="training window"): X.judge_again(wh, store, o.bundle.model_id, date(2025, 12, 1), LAST)
     with pytest.raises(Refusal, match="together"): X.judge_again(wh, store, o.bundle.model_id, date(2025, 12, 9))
+
+@pytest.mark.parametrize("read", [training_rows, evaluation_rows])
+def test_rows_stored_in_the_morning_get_the_market_of_the_tip(league, house, read):
+    "Fails when a model learns from, or is judged on, lines that had moved on by the tip-off."
+    from nbprops.features.facts import Facts
+    from nbprops.features.store import STORE, TICKING, build, write_features
+    wh, start = house[0], date(2025, 12, 16)
+    morning = build(Facts.read(wh, start, LAST), start, LAST, "run:EARLY")
+    write_features(wh, morning, (start, LAST))
+    before, after = (read(w, date(2025, 12, 9), LAST) for w in (league, wh))
+    keys = ["game_date", "game_id", "player_lookup"]
+    stale = before.select(keys).join(morning[STORE], on=keys, maintain_order="left", how="left").filter(pl.col("game_date") >= start)
+    assert not stale.select(TICKING).equals(before.filter(pl.col("game_date") >= start).select(TICKING))
+    assert after.height > 0 and after.select(*keys, *TICKING, "line", "actual").equals(before.select(*keys, *TICKING, "line", "actual"))
+
+def test_judged_again_leaves_out_an_incumbent_that_could_not_serve(after, done, monkeypatch):
+    "Fails when `gates run` compares with an incumbent whose feeds these dates lack, which a retrain would not."
+    (wh, store), first = after, done[2]
+    second = X.retrain(X.Request(name="G", family="v9_mae", eval_days=11, seeds=1, params=FAST), wh, store)
+    judge = lambda: X.case_of(wh, Registry(wh, store), second.row, date(2025, 12, 9), LAST)
+    assert judge().rows["incumbent"].null_count() == 0
+    monkeypatch.setattr(X, "feed_profile", lambda wh, windows: "box")
+    case = judge()
+    assert case.incumbent == first.bundle.model_id and case.rows["incumbent"].null_count() == case.rows.height
 
 def test_evaluation_rows_are_player_games_with_a_pregame_line(league):
     "Fails when a DNP, a row without a line or a doubled player-game reaches a gate."

@@ -4,6 +4,7 @@ from datetime import date, datetime, timedelta, timezone
 import polars as pl, pytest
 from nbprops.data.lines import line_of_record
 from nbprops.data.reference import shipped
+from nbprops.data.tables import conform
 from nbprops.predict.grading import ACC, COPIED, PRED, VERSIONS, grade
 from nbprops.predict.publish import json_rows
 from nbprops.settings import Refusal
@@ -34,9 +35,9 @@ def pred(gid, d, player, predicted=12.0, line=10.5, rec="OVER", system="alpha", 
     return dict(prediction_id=f"{system}|{gid}|{player}|{n}", system_id=system, player_lookup=player, game_id=gid, game_date=d, team_abbr="AAA", opponent_team_abbr="BBB", recommendation=rec, line_source="ACTUAL_PROP" if line is not None else "NO_PROP_LINE",
         prediction_run_mode="SAME_DAY", run_id="r", model_id=system, model_version="v", model_family="baseline", model_load_source="CODE", attribution_source="recorded", feed_profile="box", build_commit_sha="c", deployment_revision="local",
         predicted_points=predicted, confidence_score=.5, line_margin=None if line is None else predicted - line, has_prop_line=line is not None, is_active=True, is_actionable=False, prediction_made_before_game=True, line_value=line,
-        predicted_at=when, created_at=when, updated_at=when, filter_reasons=[], no_vig_over=None, over_price_american=None, under_price_american=None, line_snapshot_at=None, superseded_by=None) | over
+        predicted_at=when, created_at=when, updated_at=when, filter_reasons=[], no_vig_over=None, over_price_american=None, under_price_american=None, line_snapshot_at=None, superseded_by=None, invalidation_reason=None, invalidated_at=None) | over
 
-FRAME = {"line_value": pl.Float64, "line_margin": pl.Float64, "no_vig_over": pl.Float64, "over_price_american": pl.Int64, "under_price_american": pl.Int64, "line_snapshot_at": pl.Datetime("us", "UTC"), "superseded_by": pl.String}
+FRAME = {"invalidated_at": pl.Datetime("us", "UTC"), "invalidation_reason": pl.String, "line_value": pl.Float64, "line_margin": pl.Float64, "no_vig_over": pl.Float64, "over_price_american": pl.Int64, "under_price_american": pl.Int64, "line_snapshot_at": pl.Datetime("us", "UTC"), "superseded_by": pl.String}
 frame = lambda rows: pl.DataFrame(rows, schema_overrides=FRAME, infer_schema_length=None)
 
 def implied(a): return 100/(a + 100) if a > 0 else -a/(100 - a)
@@ -189,9 +190,24 @@ def test_a_blocked_row_is_not_graded(wh, monkeypatch):
     "Would catch a prediction that was switched off before the game and judged after it."
     monkeypatch.setenv("NBPROPS_NOW", NOW)
     g = game(wh, D0, "BOS", "NYK")
-    wh.write(PRED, frame([pred(g, D0, "bos0", is_active=False, invalidation_reason="blocked"), pred(g, D0, "bos1", invalidation_reason=None)]))
+    wh.write(PRED, frame([pred(g, D0, "bos0", is_active=False, invalidation_reason="model blocked: x", invalidated_at=at(D0, 18)), pred(g, D0, "bos1")]))
     grade(wh, D0)
     assert wh.sql(f"SELECT player_lookup FROM {ACC}").rows() == [("bos1",)]
+
+def test_a_row_withdrawn_before_the_tip_never_counts_again(wh, monkeypatch):
+    "Would catch withdrawn rows that are graded after an unblock and a backfill, and older rows that step in for them."
+    monkeypatch.setenv("NBPROPS_NOW", NOW)
+    g, after = game(wh, D0, "BOS", "NYK"), at(D0 + timedelta(days=9), 1)
+    gone = dict(is_active=False, superseded_by="x", invalidation_reason="model blocked: x", invalidated_at=at(D0, 18))
+    filled = [pred(g, D0, p, line=11.5, n=9, when=after, prediction_made_before_game=False, prediction_run_mode="BACKFILL") for p in ("bos0", "bos1", "bos2", "bos3")]
+    old = [pred(g, D0, "bos0", line=8.5, n=1, when=at(D0, 12), is_active=False, superseded_by="x"), pred(g, D0, "bos0", n=2, **gone)]
+    late = [pred(g, D0, "bos2", n=3, **gone | dict(invalidated_at=at(D0, 23, 30))), pred(g, D0, "bos3", n=4, **gone | dict(invalidation_reason="late_scratch"))]
+    wh.write(PRED, frame([*old, *late, *filled]))
+    replaced = conform(PRED, frame([pred(g, D0, "bos1", line=11.5, n=5, **gone)]))
+    wh.write(VERSIONS, replaced.select("prediction_id", "system_id", "player_lookup", "game_id", "game_date", "predicted_at", replaced_by=pl.lit("y"), replaced_at=pl.lit(after), row_json=json_rows(replaced)))
+    grade(wh, D0)
+    got = dict(wh.sql(f"SELECT player_lookup, prediction_id FROM {ACC}").iter_rows())
+    assert got == {p: f"alpha|{g}|{p}|{n}" for p, n in (("bos0", 9), ("bos1", 9), ("bos2", 3), ("bos3", 4))}
 
 def test_a_game_that_left_the_schedule_is_void(wh, monkeypatch):
     "Would catch picks of a postponed game that stay open for ever."

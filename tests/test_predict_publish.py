@@ -124,8 +124,18 @@ def test_the_chain_notices_a_forged_vector(wh):
 def test_blocking_a_model_does_not_look_like_an_edit(wh):
     "Would catch a false alarm after a legitimate block."
     put(wh, slate("r1", {"ann": 20.5}), "r1")
-    wh.sql(f"UPDATE {PRED} SET is_active = FALSE, invalidation_reason = 'model blocked', updated_at = CURRENT_TIMESTAMP() WHERE system_id = 'alpha'")
+    wh.sql(f"UPDATE {PRED} SET is_active = FALSE, invalidation_reason = 'model blocked', invalidated_at = CURRENT_TIMESTAMP(), updated_at = CURRENT_TIMESTAMP() WHERE system_id = 'alpha'")
     with wh.transaction() as tx: assert broken_links(tx, D0, D0) == []
+
+def test_a_withdrawn_row_does_not_come_back(wh):
+    "Would catch a blocked prediction, or the one before it, that is active again because the new row was quarantined."
+    put(wh, slate("r1", {"ann": 19.5, "bob": 11.5}), "r1")
+    put(wh, slate("r2", {"ann": 20.5}, at=T0 + timedelta(hours=1)), "r2")
+    wh.sql(f"UPDATE {PRED} SET is_active = FALSE, invalidation_reason = 'model blocked', invalidated_at = CURRENT_TIMESTAMP() WHERE system_id = 'alpha' AND is_active")
+    bad = pl.when((pl.col("player_lookup") == "ann") & (pl.col("system_id") == "alpha")).then(99.0).otherwise("predicted_points")
+    assert put(wh, slate("r3", {"ann": 21.5, "bob": 11.5}, at=T0 + timedelta(hours=2)).with_columns(predicted_points=bad), "r3").counts.quarantined == 1
+    live = rows_of(wh, "is_active").sort("system_id", "player_lookup")
+    assert live.select("system_id", "player_lookup", "run_id").rows() == [("alpha", "bob", "r3"), ("beta", "ann", "r3"), ("beta", "bob", "r3")] and live["invalidated_at"].null_count() == 3
 
 def margins(values): return pl.DataFrame({"game_date": [D0]*len(values), "system_id": ["s"]*len(values), "line_margin": values, "recommendation": ["OVER" if v >= 1 else "UNDER" if v <= -1 else "PASS" for v in values]}, schema_overrides={"line_margin": pl.Float64, "system_id": pl.String, "recommendation": pl.String, "game_date": pl.Date})
 

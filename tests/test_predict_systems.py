@@ -116,4 +116,5 @@ def test_modes_are_the_seven():
     "Would catch a mode that was renamed or lost its limit."
     assert {m.name: (m.minimum, m.with_line_only, m.live) for m in MODES.values()} == {"EARLY": (85, True, True), "OVERNIGHT": (85, False, True), "SAME_DAY": (85, False, True), "RETRY": (85, False, True),
         "FINAL_RETRY": (80, False, True), "LAST_CALL": (70, False, True), "BACKFILL": (70, False, False)}
+    assert {m.name for m in MODES.values() if m.missing_only} == {"RETRY", "FINAL_RETRY", "LAST_CALL", "BACKFILL"}
     with pytest.raises(Refusal): run_mode("noon")

@@ -2,10 +2,10 @@
 import json, os
 from datetime import date, timedelta
 import numpy as np, polars as pl, pytest
-from nbprops.features.facts import AsOf
+from nbprops.features.facts import AsOf, parse_as_of
 from nbprops.model.predictor import load_bundle
 from nbprops.model.registry import Registry, paths
-from nbprops.predict.worker import NothingPredicted
+from nbprops.predict.worker import NothingPredicted, bounded
 from nbprops.settings import Refusal
 from tests.predict_world import DAY, LAST, PRED, build_world, copy_world, dump, tiny_model, utc
 
@@ -220,20 +220,44 @@ def test_a_broken_shadow_does_not_hurt_production(served, monkeypatch):
     assert set(_rows(wh)["system_id"]) == {"catboost_v9", "moving_average"} and r.exit_code == 0
     assert "boom" in wh.sql("SELECT error_message FROM nba_predictions.prediction_execution_log WHERE system_id = 'catboost_v9_shadow'").item()
 
-def test_a_moved_line_supersedes_and_a_withdrawn_one_does_not(served):
+def test_a_moved_line_supersedes_and_a_withdrawn_one_does_not(served, monkeypatch):
     "Would catch a stale active row, and a market value overwritten by nothing."
     wh, _, worker = served
+    monkeypatch.setenv("NBPROPS_NOW", "2025-12-18T16:30:00Z")
     w = worker()
-    w.predict(DAY)
+    w.predict(DAY, mode="SAME_DAY")
     lined = _rows(wh, "has_prop_line AND system_id = 'catboost_v9'")
     a, b = lined["player_lookup"][0], lined["player_lookup"][1]
     wh.sql("UPDATE nba_raw.odds_api_player_points_props SET points_line = points_line + 1 WHERE game_date = @d AND player_lookup = @p", d=DAY, p=a)
     wh.sql("DELETE FROM nba_raw.odds_api_player_points_props WHERE game_date = @d AND player_lookup = @p", d=DAY, p=b)
-    r = w.predict(DAY)
+    r = w.predict(DAY, mode="SAME_DAY")
     moved = _rows(wh, f"player_lookup = '{a}' AND system_id = 'catboost_v9'")
     assert moved.height == 2 and moved["is_active"].to_list() == [False, True] and moved["superseded_by"][0] == moved["prediction_id"][1]
     gone = _rows(wh, f"player_lookup = '{b}' AND system_id = 'catboost_v9'")
     assert gone.height == 1 and gone["is_active"].all() and "line_withdrawn" in set(r.skipped["reason"])
+
+@pytest.mark.parametrize("mode", ["LAST_CALL", "BACKFILL"])
+def test_a_run_for_missed_players_replaces_nothing(served, monkeypatch, mode):
+    "Would catch a backfill or a late retry that replaces what was served because a line moved."
+    wh, _, worker = served
+    monkeypatch.setenv("NBPROPS_NOW", "2025-12-19T16:30:00Z")
+    w = worker()
+    w.predict(LAST, mode="SAME_DAY")
+    before = _rows(wh)
+    lost, off = before["player_lookup"].unique().sort()[:2]
+    wh.sql(f"DELETE FROM {PRED} WHERE player_lookup = @p", p=lost)
+    wh.sql(f"UPDATE {PRED} SET is_active = FALSE, invalidation_reason = 'model blocked', invalidated_at = predicted_at WHERE player_lookup = @p", p=off)
+    wh.sql("UPDATE nba_raw.odds_api_player_points_props SET points_line = points_line + 1 WHERE game_date = @d", d=LAST)
+    r = w.predict(LAST, mode=mode)
+    new = _rows(wh, f"run_id = '{r.run_id}'")
+    assert set(new["player_lookup"]) == {lost, off} and new["is_active"].all()
+    if mode == "BACKFILL": assert w.predict(LAST, mode=mode, force=True).written == before.height
+
+@pytest.mark.parametrize("asked, got", [("run:LAST_CALL", "2025-12-19T16:30:00Z"), ("run:EARLY", "run:EARLY"), ("2025-12-19T20:00:00Z", "2025-12-19T16:30:00Z")])
+def test_no_run_knows_what_comes_after_it(asked, got):
+    "Would catch a knowledge time that lies in the future of the run."
+    assert str(bounded(parse_as_of(asked), utc(2025, 12, 19, 16, 30), LAST, LAST)) == got
+    with pytest.raises(Refusal, match="not yet"): bounded(AsOf.run("EARLY"), utc(2025, 12, 19, 6), DAY, LAST)
 
 def test_a_moved_tip_restates_the_row(served, monkeypatch):
     "Would catch minutes before the game that stay wrong after a move."

@@ -7,7 +7,7 @@ from hypothesis import given, settings, strategies as st
 from nbprops.settings import Refusal, real_data
 from nbprops.data import feeds_parquet, feeds_raw, sources
 from nbprops.data.intake import assign_lookups, fold_games, game_facts, nothing_known
-from nbprops.data.reference import ALIASES, BOOKS, SEASONS, build_reference
+from nbprops.data.reference import ALIASES, BOOKS, SEASONS, build_reference, reference_schedule
 from nbprops.data.sources import ingest, land
 from nbprops.data.tables import TABLES, table
 from nbprops.data.warehouse import Warehouse
@@ -197,6 +197,25 @@ def test_facts_fold_in_any_order_and_any_number_of_times(drawn, rnd):
     assert once.equals(fold(mixed)) and once.equals(fold(frames + mixed)) and len(ids) <= len(drawn)
     last, first = max(drawn, key=lambda f: f["known"]), min(drawn, key=lambda f: f["known"])
     assert once["game_start_utc"].item() == utc(18 + last["tip"]) and once["first_game_start_utc"].item() == (utc(18 + first["tip"]) if first["tip"] != last["tip"] else None)
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(4))))
+def test_a_final_score_stands_whatever_is_read_later(order):
+    "Would catch an older payload of the running game that overwrites the final score, or a correction that is lost."
+    seen = [(None, None, None, 1), (2, 50, 48, 2), (3, 110, 100, 3), (3, 110, 101, 4)] # status, home, away, hour
+    fact = lambda status, home, away, hour: game_facts(pl.DataFrame({"game_id": ["g"], "game_status": [status], "home_team_score": [home], "away_team_score": [away], "game_start_utc": [utc(18)], "tip_known_at": [utc(hour)]}))
+    held = nothing_known().games
+    for i in order: held = fold_games(held, fact(*seen[i]))
+    assert held.select("game_status", "home_team_score", "away_team_score").row(0) == (3, 110, 101)
+
+
+def test_a_running_score_never_stands_for_a_final_one():
+    "Would catch 50:48 with the status of a finished game, when the box score says only that it is over."
+    fact = lambda status, home, away: game_facts(pl.DataFrame({"game_id": ["g"], "game_status": [status], "home_team_score": [home], "away_team_score": [away]}, schema_overrides={"home_team_score": pl.Int64, "away_team_score": pl.Int64}))
+    for order in ((0, 1), (1, 0)):
+        held = nothing_known().games
+        for i in order: held = fold_games(held, [fact(2, 50, 48), fact(3, None, None)][i])
+        assert held.select("game_status", "home_team_score", "away_team_score").row(0) == (3, None, None)
 
 
 odd = st.fixed_dictionaries({"player_id": st.sampled_from([11, 12, 99]), "book": st.sampled_from(["draftkings", "fanduel", "median"]), "snapshot_ts": st.sampled_from([utc(15), utc(20), utc(23, 30)]), "line": st.sampled_from([9.5, 10.5, 10.3, 99.5]),
@@ -447,6 +466,41 @@ def test_reference_tables_are_built_once(season):
     assert first["nba_reference.nba_players_registry"].written == 2 and all(c.written == 0 for c in again.values())
     row = season.sql("SELECT universal_player_id, season, first_game_date FROM nba_reference.nba_players_registry WHERE player_lookup = 'annalder'").row(0)
     assert row == ("nba_11", "2025-26", DAY)
+
+
+def announced(seen: str, *games) -> dict:
+    "A season schedule of games not begun: (id, date, home, away)."
+    return {"meta": {"time": seen}, "leagueSchedule": {"seasonYear": "2025-26", "gameDates": [{"games": [
+        {"gameId": i, "gameStatus": 1, "gameStatusText": "7:00 pm ET", "gameDateEst": f"{d}T00:00:00Z", "gameDateTimeUTC": f"{d}T23:59:00Z", "isNeutral": False, "gameLabel": "",
+         "homeTeam": {"teamTricode": h, "score": 0}, "awayTeam": {"teamTricode": a, "score": 0}} for i, d, h, a in games]}]}}
+
+
+@pytest.mark.parametrize("newest_first", [False, True])
+def test_a_postponed_game_leaves_its_old_date(newest_first, wh, tmp_path):
+    "Would catch a game that waits for ever at a date it was moved from; grading could never void its predictions."
+    other = ("0022500556", "2026-01-10", "LAL", "DEN")
+    old, new = announced("2026-01-02T12:00:00Z", ("0022500555", "2026-01-10", "NYK", "BOS"), other), announced("2026-01-11T12:00:00Z", ("0022500555", "2026-02-20", "NYK", "BOS"), other)
+    games = lambda name: wh.sql(f"SELECT game_id FROM {name} ORDER BY 1")["game_id"].to_list()
+    for n, payload in enumerate([new, old] if newest_first else [old, new]):
+        ingest(save(tmp_path/f"{n}.json", payload), wh); build_reference(wh)
+    assert games("nba_reference.nba_schedule") == ["20260110_DEN_LAL", "20260220_BOS_NYK"]
+    assert games(SCHED) == ["20260110_BOS_NYK", "20260110_DEN_LAL", "20260220_BOS_NYK"] and all(c.written == 0 for c in build_reference(wh).values())
+    # a line for the old date still finds its raw game and stays out of the reference
+    feed("prop_line_snapshots", [line_row(11, "Ann Alder", "betmgm", datetime(2026, 1, 9, 20, tzinfo=timezone.utc), 22.5, tip=None, source="rotowire") | {"game_date": date(2026, 1, 10)}]).write_parquet(tmp_path/"l.parquet")
+    ingest(tmp_path/"l.parquet", wh); build_reference(wh)
+    assert games("nba_reference.nba_schedule") == ["20260110_DEN_LAL", "20260220_BOS_NYK"]
+
+
+def test_only_a_real_league_id_moves_a_game():
+    "Would catch games dropped because they share a placeholder, have no id, were played, or come from one announcement."
+    at = lambda d: datetime(2026, 1, d, 12, tzinfo=timezone.utc)
+    def kept(ids, status=(1, 1), seen=(at(2), at(11)), homes=("NYK", "NYK")):
+        rows = [{"game_id": g, "nba_game_id": i, "game_date": date(2026, 1, d), "home_team_tricode": h, "away_team_tricode": "BOS", "game_status": s, "tip_known_at": t, "is_all_star": False} for g, i, d, h, s, t in zip("ab", ids, (10, 20), homes, status, seen)]
+        raw = pl.DataFrame(rows, schema_overrides={"nba_game_id": pl.String, "tip_known_at": pl.Datetime("us", "UTC")})
+        return "".join(reference_schedule(raw.with_columns(pl.lit(None).alias(c) for c in table(SCHED).schema() if c not in raw.columns))["game_id"])
+    same = ("0022500555",)*2
+    assert kept(same) == "b" and kept(same, seen=(at(11), at(2))) == "a" and kept(same, status=(1, 3), seen=(at(11), None)) == "b" and kept(same, seen=(None, at(2))) == "b"
+    for whole in (kept((None, None)), kept(("odds_e1",)*2), kept(("TBD",)*2), kept(same, homes=("NYK", "LAL")), kept(same, status=(3, 3)), kept(same, seen=(at(2), at(2))), kept(same, seen=(None, None))): assert whole == "ab"
 
 
 needs_data = pytest.mark.skipif(real_data() is None, reason="set NBPROPS_DATA to the folder of real feeds")

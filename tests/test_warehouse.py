@@ -70,6 +70,19 @@ def _prediction(line):
     row = _full_row("player_prop_predictions").with_columns(pl.lit(line, dtype=pl.Float64).alias("line_value"), pl.lit("a"*64).alias("model_sha256"), pl.lit(.4).alias("p_over"), pl.lit(.0).alias("p_push"))
     return row.with_columns(pl.lit(now).alias(c.name) for c in table("player_prop_predictions").columns if c.type == "TIMESTAMP" and c.name in row.columns)
 
+def test_created_at_is_renewed_only_where_a_table_declares_it(wh):
+    "Would catch a regenerated prediction with the write time of the version it replaced, or an audit stamp that forgets the first write."
+    from datetime import timedelta
+    at = lambda: wh.sql("SELECT created_at FROM player_prop_predictions")["created_at"].item()
+    old = _prediction(24.5); wh.write("player_prop_predictions", old); first = at()
+    later = old.with_columns(pl.col("created_at") + timedelta(hours=2))
+    assert wh.write("player_prop_predictions", later).present == 1 and at() == first
+    changed = later.with_columns(predicted_points=pl.lit(2.5))
+    assert wh.write("player_prop_predictions", changed).present == 0 and at() == first + timedelta(hours=2)
+    stamp = lambda: wh.sql(f"SELECT created_at FROM {A}")["created_at"].item()
+    wh.write(A, aliases([("a", "x")])); born = stamp(); wh.write(A, aliases([("a", "y")]))
+    assert stamp() == born and wh.sql(f"SELECT updated_at FROM {A}")["updated_at"].item() > born
+
 def test_a_row_that_breaks_a_rule_is_kept_whole_with_the_rule(wh):
     frame = pl.DataFrame({"player_lookup": ["a", "b"], "game_id": ["g", "h"], "context_json": ["{}", "{}"], "game_date": [date(2026, 2, 1)]*2, "pace_score": [99.5, 1.0]})
     counts = wh.write("nba_precompute.player_composite_factors", frame, run_id="r1")

@@ -3,10 +3,10 @@
 # %% auto #0
 __all__ = []
 
-# %% ../../nbs/data/10c_predictions.ipynb #2687f0d3
+# %% ../../nbs/data/10c_predictions.ipynb #dd06ea61
 from .declare import declare
 
-# %% ../../nbs/data/10c_predictions.ipynb #954cd419
+# %% ../../nbs/data/10c_predictions.ipynb #22b0dfb4
 declare("nba_predictions.ml_feature_store_v2", key="player_lookup game_date", partition="game_date", writer="phase-4 processor ml_feature_store", doc="One row per player and game day: 54 features by name, and how good they are.", columns="""
     STRING!: player_lookup, game_id, team_abbr, opponent_team_abbr; feature_version, contract_hash (v2_54features, hash of contract v12); quality_tier,
         quality_alert_level; origin (live or backfill); feed_profile (in force for the date's season to date)
@@ -29,7 +29,7 @@ declare("nba_predictions.ml_feature_store_v2", key="player_lookup game_date", pa
     BOOL!: is_quality_ready, is_training_ready
     """)
 
-# %% ../../nbs/data/10c_predictions.ipynb #bef54e15
+# %% ../../nbs/data/10c_predictions.ipynb #ca36d6f7
 declare("nba_predictions.player_prop_predictions", key="game_id player_lookup system_id line_value", partition="game_date", writer="worker merge", doc="The assertion: who predicted what, at which line and price, from which bytes.", columns="""
     STRING!: prediction_id, system_id, player_lookup, game_id, team_abbr, opponent_team_abbr; recommendation (OVER, UNDER, PASS, NO_LINE); line_source
         (ACTUAL_PROP, NO_PROP_LINE); prediction_run_mode, run_id (run mode; execution_id); model_id, model_version, model_family (baselines: model_id =
@@ -48,20 +48,20 @@ declare("nba_predictions.player_prop_predictions", key="game_id player_lookup sy
     BOOL: was_line_fallback (not the first-choice book); stale_line, tip_verified (of the line); is_quality_ready
     NUMERIC(5,1): line_value (line of record at the run); best_line (best for the recommended side over all books)
     TIMESTAMP!: predicted_at; created_at (write time of this version; a regeneration renews it); updated_at (last change)
-    TIMESTAMP: line_snapshot_at; model_trained_at (attribution 6)
+    TIMESTAMP: line_snapshot_at; model_trained_at (attribution 6); invalidated_at (when invalidation_reason was set)
     INT64: line_minutes_before_game, over_price_american, under_price_american (> 0; odds); best_price_american, fair_price_american (recommended side);
         default_feature_count (for this model's contract and profile)
     ARRAY<STRING>!: filter_reasons (every reason, in order)
     """)
 
-# %% ../../nbs/data/10c_predictions.ipynb #21f3ff6c
+# %% ../../nbs/data/10c_predictions.ipynb #06d248a9
 declare("nba_predictions.prediction_versions", key="prediction_id", partition="game_date", writer="worker merge, before it replaces a row of equal key", doc="What a regenerated row looked like before.", columns="""
     STRING!: prediction_id, system_id, player_lookup, game_id, replaced_by, row_json (the replaced row, complete)
     DATE!: game_date
     TIMESTAMP!: predicted_at, replaced_at
     """)
 
-# %% ../../nbs/data/10c_predictions.ipynb #d55ad9ee
+# %% ../../nbs/data/10c_predictions.ipynb #269cc801
 declare("nba_predictions.slate_publications", key="game_date publication_number", partition="game_date", writer="worker merge", doc="A chain of digests over published slates, so that a later edit is detectable.", columns="""
     STRING!: run_id, slate_digest (SHA-256 over the rows and the previous digest)
     STRING: previous_digest (of the publication before, of any date)
@@ -70,7 +70,7 @@ declare("nba_predictions.slate_publications", key="game_date publication_number"
     TIMESTAMP!: published_at
     """)
 
-# %% ../../nbs/data/10c_predictions.ipynb #c0e628e5
+# %% ../../nbs/data/10c_predictions.ipynb #4c90a67f
 declare("nba_predictions.prediction_accuracy", key="game_id player_lookup system_id", partition="game_date", writer="grading", doc="The graded record: one row per game, player and system, copied from the prediction and never recomputed.", columns="""
     STRING!: prediction_id, system_id, player_lookup, game_id, team_abbr, opponent_team_abbr (copied); recommendation (copied); line_source (copied); result (WIN,
         LOSS, PUSH, VOID, PASS, NO_LINE); prediction_run_mode (copied); model_id, model_version, model_family (copied); attribution_source (copied);
@@ -93,7 +93,7 @@ declare("nba_predictions.prediction_accuracy", key="game_id player_lookup system
     TIMESTAMP: model_trained_at (copied)
     """)
 
-# %% ../../nbs/data/10c_predictions.ipynb #f4cacf4f
+# %% ../../nbs/data/10c_predictions.ipynb #f4f4ebdd
 declare("nba_predictions.prediction_worker_runs", key="request_id", partition="game_date", writer="worker (one row per player request)", doc="One row per player asked for, also when nothing came out.", columns="""
     STRING!: request_id, run_id, player_lookup; system_errors_json ({} when none); build_commit_sha, deployment_revision
     STRING: game_id, skip_reason, error_message, error_type
@@ -106,7 +106,7 @@ declare("nba_predictions.prediction_worker_runs", key="request_id", partition="g
     FLOAT64: feature_quality_score, duration_seconds
     """)
 
-# %% ../../nbs/data/10c_predictions.ipynb #78a3fba6
+# %% ../../nbs/data/10c_predictions.ipynb #ccc9569d
 declare("nba_predictions.prediction_execution_log", key="execution_id system_id", partition="game_date", writer="worker and backfill (one row per run and system)", doc="One row per run and system.", columns="""
     STRING!: execution_id, system_id, status, prediction_run_mode (status: started, completed, partial, failed, refused); build_commit_sha, deployment_revision
     STRING: error_message, bypass_reason, requested_by (why and by whom a check was skipped); model_file_name, model_path (batch attribution 1, 2); model_sha256,
@@ -120,7 +120,7 @@ declare("nba_predictions.prediction_execution_log", key="execution_id system_id"
     ARRAY<STRING>!: bypassed_checks (e.g. mlfs_coverage)
     """)
 
-# %% ../../nbs/data/10c_predictions.ipynb #2d535def
+# %% ../../nbs/data/10c_predictions.ipynb #ea0d01de
 declare("nba_predictions.model_registry", key="model_id", writer="registry module only", doc="Every model, what it was trained on, and its state.", columns="""
     STRING!: model_id (file stem); model_version, model_type, model_file_name, gcs_path, sha256 (type catboost; artefact URI; 64 hex); state (candidate, shadow,
         production, retired, rejected, blocked); status (derived from state); features_json, contract_hash (ordered names); feed_profile;
@@ -141,7 +141,7 @@ declare("nba_predictions.model_registry", key="model_id", writer="registry modul
     TIMESTAMP: updated_at
     """)
 
-# %% ../../nbs/data/10c_predictions.ipynb #842255b5
+# %% ../../nbs/data/10c_predictions.ipynb #15000c55
 declare("nba_predictions.model_registry_history", key="transition_id", writer="registry module", doc="Every change of state, with its reason.", columns="""
     STRING!: transition_id, model_id, to_state, reason, actor, sha256
     STRING: from_state (NULL at creation); evidence_json (gate results, shadow report)
@@ -150,7 +150,7 @@ declare("nba_predictions.model_registry_history", key="transition_id", writer="r
     TIMESTAMP: override_expires_at
     """)
 
-# %% ../../nbs/data/10c_predictions.ipynb #a2ffbdb8
+# %% ../../nbs/data/10c_predictions.ipynb #320cd842
 declare("nba_predictions.ml_experiments", key="experiment_id", writer="retrain, gates run, walk-forward, signal backtest, window investigation and sweep", doc="Every experiment ever run.", columns="""
     STRING!: experiment_id, name, experiment_type, status (type: retrain, gates, walkforward, signal_backtest, window_investigation, window_sweep; status: running,
         completed, failed, refused); config_json, data_snapshot_hash, git_commit
@@ -162,7 +162,7 @@ declare("nba_predictions.ml_experiments", key="experiment_id", writer="retrain, 
     TIMESTAMP: completed_at
     """)
 
-# %% ../../nbs/data/10c_predictions.ipynb #fd3f82bd
+# %% ../../nbs/data/10c_predictions.ipynb #6ffd205c
 declare("nba_predictions.experiment_declarations", key="declaration_id", writer="signal backtest, retrain", doc="What was promised before a holdout was opened.", columns="""
     STRING!: declaration_id, hypothesis, thresholds_json, actor, declaration_hash
     STRING: direction
@@ -172,7 +172,7 @@ declare("nba_predictions.experiment_declarations", key="declaration_id", writer=
     TIMESTAMP: holdout_opened_at (first read)
     """)
 
-# %% ../../nbs/data/10c_predictions.ipynb #bb7213d2
+# %% ../../nbs/data/10c_predictions.ipynb #36de78e6
 declare("nba_predictions.model_performance_daily", key="game_date model_id", partition="game_date", writer="performance monitor", doc="How each model does, day by day, with its interval.", columns="""
     DATE!: game_date
     STRING!: model_id, system_id, model_family, state, action (monitor state; NO_CHANGE, DEGRADED, RECOVERED)
@@ -184,7 +184,7 @@ declare("nba_predictions.model_performance_daily", key="game_date model_id", par
         consecutive_days_below_watch, consecutive_days_below_alert, days_since_training
     """)
 
-# %% ../../nbs/data/10c_predictions.ipynb #70b572a6
+# %% ../../nbs/data/10c_predictions.ipynb #4183b264
 declare("nba_predictions.daily_prediction_signals", key="game_date system_id", partition="game_date", writer="daily signal", doc="The colour of the day, per model.", columns="""
     DATE!: game_date
     STRING!: system_id, skew_category, volume_category, daily_signal, explanation (GREEN, YELLOW, RED)
@@ -192,7 +192,7 @@ declare("nba_predictions.daily_prediction_signals", key="game_date system_id", p
     FLOAT64!: pct_over, pct_under, pct_over_directional, avg_edge, avg_prediction_vs_line, avg_confidence (percent, points, 0-1)
     """)
 
-# %% ../../nbs/data/10c_predictions.ipynb #2fa0204a
+# %% ../../nbs/data/10c_predictions.ipynb #753f1e73
 declare("nba_predictions.signal_health_daily", key="game_date signal_tag", partition="game_date", writer="signal health", doc="How each signal does.", columns="""
     DATE!: game_date
     STRING!: signal_tag, regime, status (HOT, NORMAL, COLD, INSUFFICIENT; HEALTHY, WATCH, DEGRADING)
@@ -202,7 +202,7 @@ declare("nba_predictions.signal_health_daily", key="game_date signal_tag", parti
     BOOL!: is_model_dependent
     """)
 
-# %% ../../nbs/data/10c_predictions.ipynb #8232fd1f
+# %% ../../nbs/data/10c_predictions.ipynb #3a6085da
 declare("nba_predictions.signal_combo_registry", key="combo_id", writer="migration and signal administration", doc="Signals that count together.", columns="""
     STRING!: combo_id, display_name, classification, status, direction_filter, match_mode (match_mode EXACT or SUBSET)
     STRING: conditions_json, evidence_window, notes
@@ -212,7 +212,7 @@ declare("nba_predictions.signal_combo_registry", key="combo_id", writer="migrati
     DATE: last_validated
     """)
 
-# %% ../../nbs/data/10c_predictions.ipynb #986c85bc
+# %% ../../nbs/data/10c_predictions.ipynb #f20b53af
 declare("nba_predictions.signal_mode_history", key="transition_id", writer="signal administration (promote, demote)", doc="When a signal was promoted or demoted, and on what evidence.", columns="""
     STRING!: transition_id, subject_kind (signal or combo), subject_id, to_mode, reason, actor
     STRING: from_mode; experiment_id (the backtest behind it)
@@ -220,7 +220,7 @@ declare("nba_predictions.signal_mode_history", key="transition_id", writer="sign
     TIMESTAMP: expires_at
     """)
 
-# %% ../../nbs/data/10c_predictions.ipynb #29256109
+# %% ../../nbs/data/10c_predictions.ipynb #64a18205
 declare("nba_predictions.pick_signal_tags", key="game_date player_lookup game_id system_id", partition="game_date", writer="annotator (one row per active prediction)", doc="Which signals fired for a prediction, which did not, and which could not be evaluated.", columns="""
     DATE!: game_date
     STRING!: player_lookup, game_id, system_id; missing_inputs_json, registry_version (tag to missing inputs)
@@ -230,7 +230,7 @@ declare("nba_predictions.pick_signal_tags", key="game_date player_lookup game_id
     TIMESTAMP!: evaluated_at
     """)
 
-# %% ../../nbs/data/10c_predictions.ipynb #bd69be7b
+# %% ../../nbs/data/10c_predictions.ipynb #fcbc8593
 declare("nba_predictions.best_bets_candidates", key="game_date player_lookup game_id system_id policy", partition="game_date", writer="best bets", doc="Every candidate with the first rule that dropped it.", columns="""
     DATE!: game_date
     STRING!: player_lookup, game_id, system_id, model_family, model_sha256, prediction_id, policy, decision (decision: selected, or the first failed rule)
@@ -240,7 +240,7 @@ declare("nba_predictions.best_bets_candidates", key="game_date player_lookup gam
     TIMESTAMP!: evaluated_at
     """)
 
-# %% ../../nbs/data/10c_predictions.ipynb #52caace8
+# %% ../../nbs/data/10c_predictions.ipynb #f8a57a76
 declare("nba_predictions.signal_best_bets_picks", key="game_date player_lookup policy publication_version", partition="game_date", writer="best bets", doc="What was published, immutable.", columns="""
     DATE!: game_date
     STRING!: player_lookup, player_name, game_id, team_abbr, opponent_team_abbr, system_id, source_model_id, source_model_family, model_sha256, prediction_id,
@@ -258,7 +258,7 @@ declare("nba_predictions.signal_best_bets_picks", key="game_date player_lookup p
     TIMESTAMP!: published_at
     """)
 
-# %% ../../nbs/data/10c_predictions.ipynb #43957dfc
+# %% ../../nbs/data/10c_predictions.ipynb #1e5a6bb0
 declare("nba_predictions.dynamic_subset_definitions", key="subset_id", writer="migration", doc="Named subsets of picks.", columns="""
     STRING!: subset_id, subset_name, system_id, signal_condition (ANY, GREEN, GREEN_OR_YELLOW, RED)
     STRING: recommendation_filter (OVER or UNDER)
@@ -268,7 +268,7 @@ declare("nba_predictions.dynamic_subset_definitions", key="subset_id", writer="m
     BOOL!: is_active
     """)
 
-# %% ../../nbs/data/10c_predictions.ipynb #32319186
+# %% ../../nbs/data/10c_predictions.ipynb #ce5e6804
 declare("nba_predictions.subset_picks", key="game_date subset_id version player_lookup", partition="game_date", writer="subsets", doc="What a subset held on a day.", columns="""
     DATE!: game_date
     STRING!: subset_id, player_lookup, game_id, prediction_id, recommendation

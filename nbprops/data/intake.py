@@ -7,7 +7,7 @@ __all__ = ['PEOPLE', 'SEATS', 'Sieve', 'sieve', 'quarantine_records', 'Batch', '
            'assign_lookups', 'known_names', 'games_by_team', 'games_by_league_id', 'learn_boxes', 'team_on_day',
            'game_facts', 'kind_columns', 'fold_games', 'learn_games', 'derive_minutes']
 
-# %% ../../nbs/data/13a_intake.ipynb #f87dae7f
+# %% ../../nbs/data/13a_intake.ipynb #ceea8280
 from dataclasses import dataclass, field, replace
 import polars as pl
 from ..settings import Refusal, now
@@ -15,7 +15,7 @@ from ..core import lookup_expr
 from .tables import conform, table
 from .warehouse import with_quarantine_id
 
-# %% ../../nbs/data/13a_intake.ipynb #c39d3094
+# %% ../../nbs/data/13a_intake.ipynb #0f00fd0a
 @dataclass(frozen=True)
 class Sieve:
     "Rows on their way into one table."
@@ -25,7 +25,7 @@ class Sieve:
     bad: tuple = ()             # frames of quarantine records
     aside: dict = field(default_factory=dict) # rule -> rows set aside
 
-# %% ../../nbs/data/13a_intake.ipynb #744f2f76
+# %% ../../nbs/data/13a_intake.ipynb #b49f8a24
 def sieve(name: str, # table that the rows are meant for
           raw: pl.DataFrame, # rows as the feed delivered them
          ) -> Sieve:
@@ -33,21 +33,21 @@ def sieve(name: str, # table that the rows are meant for
     raw = raw.with_row_index("_i")
     return Sieve(name, raw.with_columns(_raw=pl.struct(pl.exclude("_i"))), raw.height)
 
-# %% ../../nbs/data/13a_intake.ipynb #34e5bbdc
+# %% ../../nbs/data/13a_intake.ipynb #a22e5b08
 def _rename(self: Sieve, **names: str) -> Sieve: # ours=theirs
     "With columns under our names; `_raw` keeps the feed's."
     return replace(self, rows=self.rows.rename({theirs: ours for ours, theirs in names.items()}))
 
 Sieve.rename = _rename
 
-# %% ../../nbs/data/13a_intake.ipynb #53f27132
+# %% ../../nbs/data/13a_intake.ipynb #1d74f314
 def _add(self: Sieve, *exprs: pl.Expr, **named: pl.Expr) -> Sieve:
     "With further columns."
     return replace(self, rows=self.rows.with_columns(*exprs, **named))
 
 Sieve.add = _add
 
-# %% ../../nbs/data/13a_intake.ipynb #a1f5b496
+# %% ../../nbs/data/13a_intake.ipynb #11391bbf
 def _look_up(self: Sieve,
              other: pl.DataFrame, # columns to add; its key must be unique
              on: str | list[str]) -> Sieve:
@@ -58,7 +58,7 @@ def _look_up(self: Sieve,
 
 Sieve.look_up = _look_up
 
-# %% ../../nbs/data/13a_intake.ipynb #88c7298b
+# %% ../../nbs/data/13a_intake.ipynb #39971c66
 def quarantine_records(name: str, rows: pl.DataFrame, rule: str, field_name: str) -> pl.DataFrame:
     "Quarantine records of rows that broke one rule."
     day = pl.col("game_date") if rows.schema.get("game_date") == pl.Date else pl.lit(None, dtype=pl.Date)
@@ -66,7 +66,7 @@ def quarantine_records(name: str, rows: pl.DataFrame, rule: str, field_name: str
     return rows.select(table_name=pl.lit(name), rule_id=pl.lit(rule), field=pl.lit(field_name), unit=pl.lit(""), value_text=value.fill_null("NULL"),
                        row_json=pl.col("_raw").struct.json_encode(), game_date=day)
 
-# %% ../../nbs/data/13a_intake.ipynb #25fe5581
+# %% ../../nbs/data/13a_intake.ipynb #e456c4b7
 def _quarantine(self: Sieve,
                 rule: str, # name of the broken rule
                 broken: pl.Expr, # TRUE where a row broke it
@@ -80,7 +80,7 @@ def _quarantine(self: Sieve,
 
 Sieve.quarantine = _quarantine
 
-# %% ../../nbs/data/13a_intake.ipynb #a11819b8
+# %% ../../nbs/data/13a_intake.ipynb #1c698848
 def _set_aside(self: Sieve,
                rule: str, # name of the rule
                other: pl.Expr, # TRUE where a row is not meant for us
@@ -92,7 +92,7 @@ def _set_aside(self: Sieve,
 
 Sieve.set_aside = _set_aside
 
-# %% ../../nbs/data/13a_intake.ipynb #d5cbd50a
+# %% ../../nbs/data/13a_intake.ipynb #a100e21f
 def _once(self: Sieve,
           columns: list[str], # columns that will be written
          ) -> Sieve:
@@ -104,7 +104,7 @@ def _once(self: Sieve,
 
 Sieve.once = _once
 
-# %% ../../nbs/data/13a_intake.ipynb #15df7616
+# %% ../../nbs/data/13a_intake.ipynb #a97ae8b9
 @dataclass(frozen=True)
 class Batch:
     "What one file has for one table."
@@ -114,7 +114,7 @@ class Batch:
     bad: pl.DataFrame   # quarantine records
     aside: dict[str, int]
 
-# %% ../../nbs/data/13a_intake.ipynb #36016b58
+# %% ../../nbs/data/13a_intake.ipynb #f8ecc205
 def _batch(self: Sieve) -> Batch:
     "The rows that passed, conforming to their table."
     t = table(self.table)
@@ -126,14 +126,14 @@ def _batch(self: Sieve) -> Batch:
 
 Sieve.batch = _batch
 
-# %% ../../nbs/data/13a_intake.ipynb #17fb5e53
+# %% ../../nbs/data/13a_intake.ipynb #d4979236
 def sealed(records: pl.DataFrame, # quarantine records of batches
            run_id: str, # the run that refused them
           ) -> pl.DataFrame: # rows of nba_orchestration.quarantine
     "Quarantine records ready to be written; the same row refused twice is one finding."
     return with_quarantine_id(records.with_columns(run_id=pl.lit(run_id), quarantined_at=pl.lit(now())))
 
-# %% ../../nbs/data/13a_intake.ipynb #c9e8b524
+# %% ../../nbs/data/13a_intake.ipynb #15b0dc45
 @dataclass(frozen=True)
 class Known:
     "Players, games and appearances that feeds are joined to."
@@ -141,7 +141,7 @@ class Known:
     players: pl.DataFrame # nba_player_id, player_lookup, player_full_name; one row per id
     seats: pl.DataFrame   # player_lookup, game_date, team_abbr; one row per appearance
 
-# %% ../../nbs/data/13a_intake.ipynb #d10329b8
+# %% ../../nbs/data/13a_intake.ipynb #92fd39ed
 PEOPLE = {"nba_player_id": pl.Int64, "player_lookup": pl.String, "player_full_name": pl.String}
 SEATS = {"player_lookup": pl.String, "game_date": pl.Date, "team_abbr": pl.String}
 
@@ -150,7 +150,7 @@ def nothing_known() -> Known:
     games = pl.DataFrame(schema=table("nba_raw.nbac_schedule").schema())
     return Known(games, pl.DataFrame(schema=PEOPLE), pl.DataFrame(schema=SEATS))
 
-# %% ../../nbs/data/13a_intake.ipynb #b8f78ef0
+# %% ../../nbs/data/13a_intake.ipynb #83f3b4ee
 def read_known(tx, # open transaction, or Warehouse
               ) -> Known:
     "What the warehouse knows."
@@ -160,7 +160,7 @@ def read_known(tx, # open transaction, or Warehouse
     seats = tx.sql(f"SELECT player_lookup, game_date, team_abbr FROM {boxes} ORDER BY player_lookup, game_date, game_id")
     return Known(conform(schedule.name, games), players.unique("nba_player_id", keep="first", maintain_order=True), seats)
 
-# %% ../../nbs/data/13a_intake.ipynb #edf16461
+# %% ../../nbs/data/13a_intake.ipynb #957994d3
 def assign_lookups(people: pl.DataFrame, # nba_player_id, name, game_date; any number of rows
                    known: Known,
                   ) -> pl.DataFrame: # nba_player_id, player_lookup, player_full_name; one row per id
@@ -171,25 +171,25 @@ def assign_lookups(people: pl.DataFrame, # nba_player_id, name, game_date; any n
     named = fresh.with_columns(player_lookup=pl.when(second).then(pl.col("plain") + "_" + pl.col("nba_player_id").cast(pl.String)).otherwise("plain"))
     return pl.concat([known.players, named.select(known.players.columns)])
 
-# %% ../../nbs/data/13a_intake.ipynb #a134fe17
+# %% ../../nbs/data/13a_intake.ipynb #45891a9b
 def known_names(known: Known) -> pl.Expr: # a list literal, for `is_in`
     "Every lookup that a feed without ids may name."
     return pl.lit(pl.concat([known.players["player_lookup"], known.seats["player_lookup"]]).unique().sort()).implode()
 
-# %% ../../nbs/data/13a_intake.ipynb #ba30cd0d
+# %% ../../nbs/data/13a_intake.ipynb #3b6d34fd
 def games_by_team(known: Known) -> pl.DataFrame: # game_date, team_abbr, game_id; one row per team and date
     "Which game a team plays on a date."
     side = lambda c: known.games.select("game_date", pl.col(c).alias("team_abbr"), "game_id")
     both = pl.concat([side("home_team_tricode"), side("away_team_tricode")])
     return both.sort("game_date", "team_abbr", "game_id").unique(["game_date", "team_abbr"], keep="first", maintain_order=True)
 
-# %% ../../nbs/data/13a_intake.ipynb #caefc36f
+# %% ../../nbs/data/13a_intake.ipynb #c6a9b24b
 def games_by_league_id(known: Known) -> pl.DataFrame: # nba_game_id, game_id, game_date, home_team_tricode, away_team_tricode, neutral_site
     "Games under the league's own id."
     columns = ["nba_game_id", "game_id", "game_date", "home_team_tricode", "away_team_tricode", "neutral_site"]
     return known.games.select(columns).sort("game_date").unique("nba_game_id", keep="last", maintain_order=True)
 
-# %% ../../nbs/data/13a_intake.ipynb #59daf833
+# %% ../../nbs/data/13a_intake.ipynb #eac45916
 def learn_boxes(known: Known, # before
                 boxes: pl.DataFrame, # nba_raw.nbac_player_boxscores
                ) -> Known: # after
@@ -198,7 +198,7 @@ def learn_boxes(known: Known, # before
     seats = pl.concat([known.seats, boxes.select(list(SEATS))]).unique(["player_lookup", "game_date"], keep="last", maintain_order=True)
     return replace(known, players=people, seats=seats.sort("player_lookup", "game_date"))
 
-# %% ../../nbs/data/13a_intake.ipynb #7597f085
+# %% ../../nbs/data/13a_intake.ipynb #de51e4bd
 def team_on_day(who: pl.DataFrame, # player_lookup, game_date; any number of rows
                 known: Known,
                ) -> pl.DataFrame: # player_lookup, game_date, team_abbr; one row per pair
@@ -206,7 +206,7 @@ def team_on_day(who: pl.DataFrame, # player_lookup, game_date; any number of row
     days = who.select("player_lookup", "game_date").unique().sort("game_date")
     return days.join_asof(known.seats.sort("game_date"), on="game_date", by="player_lookup", strategy="backward", check_sortedness=False)
 
-# %% ../../nbs/data/13a_intake.ipynb #3f85a59d
+# %% ../../nbs/data/13a_intake.ipynb #bf5776c8
 def game_facts(rows: pl.DataFrame, # game_id and whatever the feed knows, in the schedule's names
               ) -> pl.DataFrame: # all columns of nba_raw.nbac_schedule, NULL where unknown
     "Facts about games in the shape of the schedule."
@@ -215,7 +215,7 @@ def game_facts(rows: pl.DataFrame, # game_id and whatever the feed knows, in the
     types = table("nba_raw.nbac_schedule").schema()
     return rows.select((pl.col(c) if c in rows.columns else pl.lit(None)).cast(t).alias(c) for c, t in types.items())
 
-# %% ../../nbs/data/13a_intake.ipynb #45dce9db
+# %% ../../nbs/data/13a_intake.ipynb #1eb16cde
 def _facts(self: Sieve) -> Batch:
     "The rows as facts about games, one per game."
     if not self.rows.height: return self.batch()
@@ -224,18 +224,18 @@ def _facts(self: Sieve) -> Batch:
 
 Sieve.facts = _facts
 
-# %% ../../nbs/data/13a_intake.ipynb #5de441b5
+# %% ../../nbs/data/13a_intake.ipynb #85ecb969
 def kind_columns(league_id: pl.Expr, # e.g. 0022500147
                 ) -> dict[str, pl.Expr]:
     "The three flags of a game from the league's id."
     return {f"is_{name}": league_id.str.head(3) == code for name, code in (("regular_season", "002"), ("playoffs", "004"), ("all_star", "003"))}
 
-# %% ../../nbs/data/13a_intake.ipynb #72c897d3
+# %% ../../nbs/data/13a_intake.ipynb #a78d9e7f
 def _held(name: str) -> pl.Expr:
     "A column of the schedule as it was held before."
     return pl.col(f"{name}_held")
 
-# %% ../../nbs/data/13a_intake.ipynb #49814795
+# %% ../../nbs/data/13a_intake.ipynb #5dc7d71f
 def _newer(value: str, stamp: str, newest: bool) -> tuple[pl.Expr, pl.Expr]:
     "Value and stamp of the newest (or oldest) of a new and a held fact; a fact without a stamp is the oldest of all."
     new, held = pl.col(stamp).dt.timestamp().fill_null(-1), _held(stamp).dt.timestamp().fill_null(-1)
@@ -243,7 +243,17 @@ def _newer(value: str, stamp: str, newest: bool) -> tuple[pl.Expr, pl.Expr]:
     pick = lambda c: pl.when(take_new).then(pl.col(c)).otherwise(_held(c)).alias(c)
     return pick(value), pick(stamp)
 
-# %% ../../nbs/data/13a_intake.ipynb #95bb823e
+# %% ../../nbs/data/13a_intake.ipynb #584bc235
+def _score(side: str, # home or away
+          ) -> pl.Expr:
+    "The score that goes with the highest status, and of equals the newest."
+    c, status = f"{side}_team_score", lambda x: x.fill_null(0)
+    ahead = status(pl.col("game_status")) - status(_held("game_status"))
+    older = (pl.col("tip_known_at") < _held("tip_known_at")).fill_null(False)
+    equal = pl.when(older).then(pl.coalesce(_held(c), c)).otherwise(pl.coalesce(c, _held(c)))
+    return pl.when(ahead > 0).then(c).when(ahead < 0).then(_held(c)).otherwise(equal).alias(c)
+
+# %% ../../nbs/data/13a_intake.ipynb #965405e1
 def fold_games(held: pl.DataFrame, # schedule rows known so far
                facts: pl.DataFrame, # see `game_facts`, one row per game
               ) -> pl.DataFrame: # the merged rows of the games in `facts`
@@ -254,14 +264,14 @@ def fold_games(held: pl.DataFrame, # schedule rows known so far
     league = pl.col("nba_game_id").str.starts_with("00")
     either = lambda c: pl.coalesce(c, _held(c)).alias(c)
     ours = lambda c: pl.when(league | _held(c).is_null()).then(pl.coalesce(c, _held(c))).otherwise(_held(c)).alias(c)
-    merged = both.with_columns(*map(either, ("season", "game_date", "home_team_tricode", "away_team_tricode", "home_team_score", "away_team_score")),
+    merged = both.with_columns(*map(either, ("season", "game_date", "home_team_tricode", "away_team_tricode")), *map(_score, ("home", "away")),
         *map(ours, ("nba_game_id", "is_regular_season", "is_playoffs", "is_all_star")),
         pl.max_horizontal("game_status", _held("game_status")), neutral_site=pl.any_horizontal(pl.col("neutral_site", "neutral_site_held").fill_null(False)),
         *_newer(start, "tip_known_at", True), **dict(zip((first, "first_tip_known_at"), _newer(first, "first_tip_known_at", False))))
     moved = pl.col(first) != pl.col(start)
     return merged.with_columns(pl.when(moved).then(first).alias(first)).select(held.columns)
 
-# %% ../../nbs/data/13a_intake.ipynb #d5c9b165
+# %% ../../nbs/data/13a_intake.ipynb #b667c8cf
 def learn_games(known: Known, # before
                 merged: pl.DataFrame, # schedule rows, as `fold_games` returns them
                ) -> Known: # after
@@ -269,7 +279,7 @@ def learn_games(known: Known, # before
     rest = known.games.join(merged, on="game_id", how="anti")
     return replace(known, games=pl.concat([rest, merged]).sort("game_id"))
 
-# %% ../../nbs/data/13a_intake.ipynb #49b6e287
+# %% ../../nbs/data/13a_intake.ipynb #f5ca74b2
 def derive_minutes(lines: pl.DataFrame, # rows with game_id and snapshot_timestamp
                    games: pl.DataFrame, # schedule rows
                   ) -> pl.DataFrame:

@@ -4,15 +4,16 @@
 
 # %% auto #0
 __all__ = ['SEASONS', 'TEAMS', 'BOOKS', 'FEEDS', 'WORDS', 'ALIASES', 'text_table', 'season_expr', 'team_expr', 'game_id_expr',
-           'known_lookup_expr', 'shipped', 'reference_schedule', 'reference_players', 'build_reference']
+           'known_lookup_expr', 'shipped', 'superseded_expr', 'reference_schedule', 'reference_players',
+           'build_reference']
 
-# %% ../../nbs/data/12b_reference.ipynb #bd64fbeb
+# %% ../../nbs/data/12b_reference.ipynb #50d97254
 from datetime import date
 import polars as pl
 from ..settings import Counts
 from ..core import lookup_expr
 
-# %% ../../nbs/data/12b_reference.ipynb #05e4e751
+# %% ../../nbs/data/12b_reference.ipynb #24262cc9
 def text_table(text: str, # one row per line, values separated by `sep`
                columns: str, # column names separated by spaces
                sep: str | None = None, # None: any white space
@@ -24,7 +25,7 @@ def text_table(text: str, # one row per line, values separated by `sep`
     frame = frame.with_columns(pl.when(pl.all() != "-").then(pl.all()))
     return frame.with_columns(pl.col(c).str.to_date() if t == pl.Date else pl.col(c) == "yes" if t == pl.Boolean else pl.col(c).cast(t) for c, t in casts.items())
 
-# %% ../../nbs/data/12b_reference.ipynb #2ee556a1
+# %% ../../nbs/data/12b_reference.ipynb #5f3179d0
 SEASONS = text_table("""
     2020-21 2020-12-22 2021-05-16 2021-07-20 2021-03-05 2021-03-09
     2021-22 2021-10-19 2022-04-10 2022-06-16 2022-02-18 2022-02-23
@@ -36,7 +37,7 @@ SEASONS = text_table("""
     "season season_start_date regular_season_end_date season_end_date all_star_break_start all_star_break_end",
     season_start_date=pl.Date, regular_season_end_date=pl.Date, season_end_date=pl.Date, all_star_break_start=pl.Date, all_star_break_end=pl.Date)
 
-# %% ../../nbs/data/12b_reference.ipynb #2218d470
+# %% ../../nbs/data/12b_reference.ipynb #5b0b20c1
 def season_expr(day: pl.Expr, # Date
                ) -> pl.Expr: # "2025-26"; NULL between seasons
     "The season that a date belongs to."
@@ -45,7 +46,7 @@ def season_expr(day: pl.Expr, # Date
         out = pl.when(day.is_between(s["season_start_date"], s["season_end_date"])).then(pl.lit(s["season"])).otherwise(out)
     return out
 
-# %% ../../nbs/data/12b_reference.ipynb #882795aa
+# %% ../../nbs/data/12b_reference.ipynb #4806b1a4
 TEAMS = text_table("""
     ATL Atlanta Hawks|BOS Boston Celtics|BKN Brooklyn Nets|CHA Charlotte Hornets|CHI Chicago Bulls|CLE Cleveland Cavaliers
     DAL Dallas Mavericks|DEN Denver Nuggets|DET Detroit Pistons|GSW Golden State Warriors|HOU Houston Rockets|IND Indiana Pacers
@@ -54,14 +55,14 @@ TEAMS = text_table("""
     PHX Phoenix Suns|POR Portland Trail Blazers|SAC Sacramento Kings|SAS San Antonio Spurs|TOR Toronto Raptors|UTA Utah Jazz
     WAS Washington Wizards""".replace("|", "\n"), "line", sep="\n").select(team_abbr=pl.col("line").str.head(3), team_name=pl.col("line").str.slice(4))
 
-# %% ../../nbs/data/12b_reference.ipynb #2d944c05
+# %% ../../nbs/data/12b_reference.ipynb #04d1d066
 def team_expr(name: pl.Expr, # tricode or full name
              ) -> pl.Expr: # tricode; NULL when it is no team
     "The tricode of a team, given as a tricode or by its full name."
     names = dict(TEAMS.select("team_name", "team_abbr").iter_rows()) | {t: t for t in TEAMS["team_abbr"]}
     return name.replace_strict(names, default=None, return_dtype=pl.String)
 
-# %% ../../nbs/data/12b_reference.ipynb #a9391926
+# %% ../../nbs/data/12b_reference.ipynb #9f80a15a
 def game_id_expr(day: pl.Expr, # Date, US Eastern
                  away: pl.Expr, home: pl.Expr, # tricodes
                  neutral: pl.Expr = pl.lit(False), # TRUE: no designated home
@@ -71,7 +72,7 @@ def game_id_expr(day: pl.Expr, # Date, US Eastern
     second = pl.when(neutral).then(pl.max_horizontal(away, home)).otherwise(home)
     return day.dt.strftime("%Y%m%d") + "_" + first + "_" + second
 
-# %% ../../nbs/data/12b_reference.ipynb #98469cd1
+# %% ../../nbs/data/12b_reference.ipynb #9a12eae9
 BOOKS = text_table("""
     draftkings      1 no no
     fanduel         2 no no
@@ -88,7 +89,7 @@ BOOKS = text_table("""
     underdog       91 yes yes""", "bookmaker preference_rank exclude_from_consensus is_pickem",
     preference_rank=pl.Int64, exclude_from_consensus=pl.Boolean, is_pickem=pl.Boolean)
 
-# %% ../../nbs/data/12b_reference.ipynb #da9775c5
+# %% ../../nbs/data/12b_reference.ipynb #7f894d34
 FEEDS = text_table("""
     the_odds_api | props      | no  | yes | 1 | Sportsbook odds by API; in 2025 one nominal stamp a day
     rotowire     | props      | yes | no  | 2 | Lines of several books, published before games only
@@ -104,7 +105,7 @@ FEEDS = text_table("""
     "data_source feed_kind certifies_pregame times_nominal same_second_rank description", sep="|",
     certifies_pregame=pl.Boolean, times_nominal=pl.Boolean, same_second_rank=pl.Int64)
 
-# %% ../../nbs/data/12b_reference.ipynb #2bc64b73
+# %% ../../nbs/data/12b_reference.ipynb #55469479
 WORDS = text_table("""
     out: out; out for season; injured; suspended
     doubtful: doubtful; unlikely to play
@@ -113,7 +114,7 @@ WORDS = text_table("""
     available: available; available to play; in; will play; not on injury report; not listed on injury report""", "injury_status words", sep=":").select(
     status_word=pl.col("words").str.split("; "), injury_status="injury_status").explode("status_word")
 
-# %% ../../nbs/data/12b_reference.ipynb #e8f880a5
+# %% ../../nbs/data/12b_reference.ipynb #9c3ec77f
 _ALIASES = """
     anthonydavisjr:anthonydavis brucebrownjr:brucebrown camjohnson:cameronjohnson campayne:cameronpayne carltoncarrington:bubcarrington
     craigporter:craigporterjr danuelhouse:danuelhousejr daronholmes:daronholmesii dennissmith:dennissmithjr derecklively:derecklivelyii
@@ -130,26 +131,33 @@ _ALIASES = """
     yanicniederhauser:yanickonanniederhauser"""
 ALIASES = pl.DataFrame([pair.split(":") for pair in _ALIASES.split()], schema=["alias_lookup", "player_lookup"], orient="row")
 
-# %% ../../nbs/data/12b_reference.ipynb #6fa6b75f
+# %% ../../nbs/data/12b_reference.ipynb #c12b5be2
 def known_lookup_expr(name: pl.Expr, # a person's name as a feed spells it
                      ) -> pl.Expr: # player_lookup
     "`player_lookup` of a name, through the aliases."
     return lookup_expr(name).replace(ALIASES["alias_lookup"].to_list(), ALIASES["player_lookup"].to_list())
 
-# %% ../../nbs/data/12b_reference.ipynb #8c77fd03
+# %% ../../nbs/data/12b_reference.ipynb #9e573acb
 def shipped() -> dict[str, pl.DataFrame]: # table -> rows
     "The reference tables that come with the package."
     return {"nba_reference.nba_seasons": SEASONS, "nba_reference.sportsbooks": BOOKS, "nba_reference.feeds": FEEDS,
             "nba_reference.injury_status_words": WORDS, "nba_reference.player_aliases": ALIASES}
 
-# %% ../../nbs/data/12b_reference.ipynb #05452bee
+# %% ../../nbs/data/12b_reference.ipynb #f06453df
+def superseded_expr() -> pl.Expr: # Boolean, over nba_raw.nbac_schedule
+    "Whether a game that has not begun was announced anew under another date."
+    one = pl.struct("nba_game_id", pl.min_horizontal("home_team_tricode", "away_team_tricode").alias("a"), pl.max_horizontal("home_team_tricode", "away_team_tricode").alias("b"))
+    seen = pl.when(pl.col("game_status") == 3).then(pl.lit(2**62)).otherwise(pl.col("tip_known_at").dt.timestamp().fill_null(-1))
+    return (pl.col("nba_game_id").str.contains(r"^00\d{8}$") & (pl.col("game_status") == 1) & (seen < seen.max().over(one))).fill_null(False)
+
+# %% ../../nbs/data/12b_reference.ipynb #5924fbc8
 def reference_schedule(raw: pl.DataFrame, # nba_raw.nbac_schedule
                       ) -> pl.DataFrame: # nba_reference.nba_schedule
     "The schedule that everything else reads."
-    return raw.filter(~pl.col("is_all_star")).select("game_id", "season", "away_team_tricode", "home_team_tricode", "game_date", "game_start_utc", "first_game_start_utc",
+    return raw.filter(~pl.col("is_all_star"), ~superseded_expr()).select("game_id", "season", "away_team_tricode", "home_team_tricode", "game_date", "game_start_utc", "first_game_start_utc",
         "tip_known_at", "game_status", "home_team_score", "away_team_score", "is_playoffs", "neutral_site").sort("game_date", "game_id")
 
-# %% ../../nbs/data/12b_reference.ipynb #f58d0cdd
+# %% ../../nbs/data/12b_reference.ipynb #afd9812c
 def reference_players(boxes: pl.DataFrame, # nba_raw.nbac_player_boxscores
                      ) -> pl.DataFrame: # nba_reference.nba_players_registry
     "Who played for whom, per season."
@@ -160,11 +168,12 @@ def reference_players(boxes: pl.DataFrame, # nba_raw.nbac_player_boxscores
         position=pl.col("position").drop_nulls().last(), birth_date=pl.lit(None, dtype=pl.Date), first_game_date=pl.col("game_date").min(),
         last_game_date=pl.col("game_date").max(), nba_player_id=who).sort("player_lookup", "season", "first_game_date")
 
-# %% ../../nbs/data/12b_reference.ipynb #3848ebb0
+# %% ../../nbs/data/12b_reference.ipynb #25e621ee
 def build_reference(wh, # Warehouse
                    ) -> dict[str, Counts]: # table -> receipt
     "Fill `nba_reference` from the shipped tables and from what has landed."
     box_columns = "game_id player_lookup player_full_name team_abbr position game_date nba_player_id".split()
-    frames = {**shipped(), "nba_reference.nba_schedule": reference_schedule(wh.read("nba_raw.nbac_schedule")),
-              "nba_reference.nba_players_registry": reference_players(wh.read("nba_raw.nbac_player_boxscores", columns=box_columns))}
-    return {name: wh.write(name, rows) for name, rows in frames.items()}
+    raw, games = wh.read("nba_raw.nbac_schedule"), "nba_reference.nba_schedule"
+    frames = {**shipped(), games: reference_schedule(raw), "nba_reference.nba_players_registry": reference_players(wh.read("nba_raw.nbac_player_boxscores", columns=box_columns))}
+    span = {games: (raw["game_date"].min(), raw["game_date"].max())} if raw.height else {}   # games that moved away leave their old date
+    return {name: wh.write(name, rows, replace=span.get(name)) for name, rows in frames.items()}

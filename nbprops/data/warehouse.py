@@ -6,7 +6,7 @@
 __all__ = ['BUSY_SECONDS', 'to_duckdb', 'statements', 'merge_statement', 'with_audit', 'quarantine_rows', 'with_quarantine_id',
            'Transaction', 'write_rows', 'Warehouse', 'sql']
 
-# %% ../../nbs/data/12_warehouse.ipynb #991f9104
+# %% ../../nbs/data/12_warehouse.ipynb #6f1c88c1
 import os, time, uuid
 from contextlib import contextmanager
 from datetime import date
@@ -17,7 +17,7 @@ from ..settings import Broken, Counts, Refusal, build_commit, canonical_json, db
 from .rules import check
 from .tables import TABLES, Table, add_column_statement, conform, create_statement, table
 
-# %% ../../nbs/data/12_warehouse.ipynb #cbb38c44
+# %% ../../nbs/data/12_warehouse.ipynb #3d5b4ee4
 @lru_cache(1024)
 def to_duckdb(sql: str, # one GoogleSQL statement
              ) -> str:
@@ -28,7 +28,7 @@ def to_duckdb(sql: str, # one GoogleSQL statement
         where = e.errors[0] if e.errors else {}
         raise Refusal(f"This SQL cannot be read near '{where.get('highlight', '')}' (line {where.get('line', '?')})", where.get("description", "").split("\n")[0], "check the statement; the dialect is GoogleSQL") from None
 
-# %% ../../nbs/data/12_warehouse.ipynb #80b55756
+# %% ../../nbs/data/12_warehouse.ipynb #9d4d8888
 def statements(script: str, # GoogleSQL script
               ) -> list[tuple[str, str]]: # (comment before it, statement text)
     "The statements of a script with their comments."
@@ -43,7 +43,7 @@ def statements(script: str, # GoogleSQL script
     if begin is not None: out.append((notes, script[begin:].strip()))
     return [(" ".join(c.strip() for c in n if "====" not in c).strip(), s) for n, s in out]
 
-# %% ../../nbs/data/12_warehouse.ipynb #57307418
+# %% ../../nbs/data/12_warehouse.ipynb #03774801
 BUSY_SECONDS = 30.0 # how long a busy warehouse is waited for
 
 def _holder(message: str) -> str:
@@ -55,7 +55,7 @@ def _holder(message: str) -> str:
     except OSError: cmd = m[1]
     return f"'{cmd[:80]}' (pid {m[2]})"
 
-# %% ../../nbs/data/12_warehouse.ipynb #4622b137
+# %% ../../nbs/data/12_warehouse.ipynb #73b98fbb
 def _connect(path: Path, # DuckDB file
              read_only: bool = False,
              wait: float | None = None, # seconds; default BUSY_SECONDS
@@ -78,7 +78,7 @@ def _cannot_open(path: Path, e: Exception) -> Refusal:
     if not os.access(path.parent, os.W_OK): return Refusal(f"The folder {path.parent} is read-only", "the warehouse cannot be opened for writing", "set NBPROPS_HOME to a folder you may write")
     return Refusal(f"{path.name} cannot be opened as a warehouse", str(e).split("\n")[0][:120], "restore a backup, or move the file away and run nbprops demo")
 
-# %% ../../nbs/data/12_warehouse.ipynb #9ce32b15
+# %% ../../nbs/data/12_warehouse.ipynb #18cfea0a
 def _same(cols: list[str], # columns to compare
          ) -> str: # GoogleSQL condition on t and s
     "Null-safe equality of columns."
@@ -89,20 +89,21 @@ def _on(t: Table) -> str:
     required = {c.name for c in t.columns if c.required}
     return " AND ".join(f"t.{k} = s.{k}" if k in required else f"t.{k} IS NOT DISTINCT FROM s.{k}" for k in t.key)
 
-# %% ../../nbs/data/12_warehouse.ipynb #1ca60a3d
+# %% ../../nbs/data/12_warehouse.ipynb #785df563
 def merge_statement(t: Table, # target
                     cols: list[str], # columns of the staged frame
                     delete_missing: bool = False, # remove target rows in [@start, @end] that are not staged
                    ) -> str: # GoogleSQL
     "MERGE staged rows into a table on its natural key; equal rows are left alone."
     content = [c for c in cols if c in t.content and c not in t.key]
-    sets = [c for c in cols if c not in t.key and not (c == "created_at" and c not in t.content)]
+    declared = {c.name for c in t.columns[:t.declared]}
+    sets = [c for c in cols if c not in t.key and (c != "created_at" or c in declared)]
     gone = f"\nWHEN NOT MATCHED BY SOURCE AND t.{t.partition} BETWEEN @start AND @end THEN DELETE" if delete_missing else ""
     return (f"MERGE INTO {t.name} AS t USING staged AS s ON {_on(t)}\n"
             f"WHEN MATCHED AND NOT ({_same(content)}) THEN UPDATE SET {', '.join(f'{c} = s.{c}' for c in sets) or f'{t.key[0]} = s.{t.key[0]}'}\n"
             f"WHEN NOT MATCHED THEN INSERT ({', '.join(cols)}) VALUES ({', '.join(f's.{c}' for c in cols)}){gone}")
 
-# %% ../../nbs/data/12_warehouse.ipynb #1a468d4a
+# %% ../../nbs/data/12_warehouse.ipynb #85b5609e
 def with_audit(t: Table, # target
                frame: pl.DataFrame, # conforming rows
                source: tuple[str, str] = ("computed", ""), # file name and SHA-256, raw tables only
@@ -115,7 +116,7 @@ def with_audit(t: Table, # target
     types = {c.name: c.frame for c in t.columns}
     return frame.with_columns(e.cast(types[n]).alias(n) for n, e in fill.items() if n not in frame.columns and n in types)
 
-# %% ../../nbs/data/12_warehouse.ipynb #b430b8b0
+# %% ../../nbs/data/12_warehouse.ipynb #98872e28
 def quarantine_rows(name: str, # table that refused them
                     frame: pl.DataFrame, # the refused frame
                     breaches: pl.DataFrame, # from `check`
@@ -136,7 +137,7 @@ def with_quarantine_id(frame: pl.DataFrame) -> pl.DataFrame:
     ids = [sha256_of("|".join(r)) for r in frame.select("table_name", "rule_id", "row_json").iter_rows()]
     return frame.with_columns(quarantine_id=pl.Series(ids, dtype=pl.String))
 
-# %% ../../nbs/data/12_warehouse.ipynb #eec99071
+# %% ../../nbs/data/12_warehouse.ipynb #949c1ec8
 class Transaction:
     "One open connection inside BEGIN ... COMMIT; made by `Warehouse.transaction`."
     def __init__(self, con): self.con = con
@@ -147,7 +148,7 @@ class Transaction:
         "Run one statement; NUMERIC comes back as Float64, TIMESTAMP in UTC."
         return _frame(self.con, to_duckdb(query), params)
 
-# %% ../../nbs/data/12_warehouse.ipynb #d1ce4944
+# %% ../../nbs/data/12_warehouse.ipynb #7a587db8
 def _frame(con, sql: str, params: dict) -> pl.DataFrame:
     "Execute and fetch as polars, with decimals as floats."
     import duckdb
@@ -162,16 +163,16 @@ def _frame(con, sql: str, params: dict) -> pl.DataFrame:
 def _sql_refusal(e: Exception) -> Refusal:
     "A database error as one sentence."
     text = str(e).split("\n")[0].removeprefix("Catalog Error: ").removeprefix("Binder Error: ")
-    mend = "nbprops migrate" if "does not exist" in text or "not found" in text else "check the statement; nbprops tables lists columns"
+    mend = "nbprops tables lists what there is; nbprops migrate if the warehouse is older" if "does not exist" in text or "not found" in text else "check the statement; nbprops tables lists columns"
     return Refusal(f"The query was refused: {text[:160].rstrip('!.')}", type(e).__name__, mend)
 
-# %% ../../nbs/data/12_warehouse.ipynb #30ba89c1
+# %% ../../nbs/data/12_warehouse.ipynb #0919dcf6
 def _run(con, sql: str, # DuckDB SQL
          params=None) -> list[tuple]: # rows
     "Execute and fetch to the end; an unfinished result would block the connection."
     return con.execute(sql, params).fetchall() if params else con.execute(sql).fetchall()
 
-# %% ../../nbs/data/12_warehouse.ipynb #9c17081a
+# %% ../../nbs/data/12_warehouse.ipynb #a0865a92
 def _refuse_doubles(t: Table, frame: pl.DataFrame) -> None:
     "A key that occurs twice in one frame is refused: no rule could say which row is right."
     n = frame.height - frame.select(t.key).n_unique()
@@ -179,7 +180,7 @@ def _refuse_doubles(t: Table, frame: pl.DataFrame) -> None:
         first = frame.filter(frame.select(t.key).is_duplicated()).select(t.key).row(0)
         raise Refusal(f"{n} rows repeat a key of {t.name}", f"for example {first}", "remove the repeated rows and run again")
 
-# %% ../../nbs/data/12_warehouse.ipynb #cdb8b9bf
+# %% ../../nbs/data/12_warehouse.ipynb #9038db4f
 def _stage(con, t: Table, frame: pl.DataFrame) -> None:
     "The frame as a temporary table with the storage types of the target."
     con.register("incoming", frame)
@@ -187,7 +188,7 @@ def _stage(con, t: Table, frame: pl.DataFrame) -> None:
     _run(con, "CREATE OR REPLACE TEMP TABLE staged AS SELECT " + ", ".join(f"CAST({c} AS {types[c]}) AS {c}" for c in frame.columns) + " FROM incoming")
     con.unregister("incoming")
 
-# %% ../../nbs/data/12_warehouse.ipynb #16d22b95
+# %% ../../nbs/data/12_warehouse.ipynb #e5270c80
 def _missing_columns(con, t: Table) -> list[str]:
     "Declared columns that the live table lacks; all of them when the table is absent."
     import duckdb
@@ -195,13 +196,13 @@ def _missing_columns(con, t: Table) -> list[str]:
     except duckdb.CatalogException: live = set()
     return [c.name for c in t.columns if c.name not in live]
 
-# %% ../../nbs/data/12_warehouse.ipynb #16928f38
+# %% ../../nbs/data/12_warehouse.ipynb #a10e3af3
 def _bounds(t: Table, frame: pl.DataFrame) -> tuple[str, dict]:
     "Condition and parameters that bound a statement to the frame's partitions."
     if not t.partition or not frame.height: return "TRUE", {}
     return f"t.{t.partition} BETWEEN $lo AND $hi", {"lo": frame[t.partition].min(), "hi": frame[t.partition].max()}
 
-# %% ../../nbs/data/12_warehouse.ipynb #fea30da8
+# %% ../../nbs/data/12_warehouse.ipynb #d446e02e
 def write_rows(con, t: Table, frame: pl.DataFrame, mode: str = "merge", replace: tuple[date, date] | None = None) -> int: # rows already present
     "Merge staged rows into a table; returns how many were there already."
     _stage(con, t, frame)
@@ -218,7 +219,7 @@ def write_rows(con, t: Table, frame: pl.DataFrame, mode: str = "merge", replace:
     if twice: raise Broken(f"{twice} keys of {t.name} are no longer unique", "the write was rolled back", "nbprops query with the key to see them")
     return present
 
-# %% ../../nbs/data/12_warehouse.ipynb #c4d0779c
+# %% ../../nbs/data/12_warehouse.ipynb #0c38e330
 def _write(self: Transaction,
            name: str, # table
            frame: pl.DataFrame, # rows
@@ -245,7 +246,7 @@ def _quarantine(self: Transaction, records: pl.DataFrame) -> None:
 
 Transaction.write, Transaction.quarantine = _write, _quarantine
 
-# %% ../../nbs/data/12_warehouse.ipynb #d85f80e7
+# %% ../../nbs/data/12_warehouse.ipynb #55b9e990
 class Warehouse:
     "An embedded DuckDB warehouse that speaks GoogleSQL and keeps no connection."
     def __init__(self, path: str | Path | None = None): # DuckDB file; default from the settings
@@ -271,12 +272,12 @@ class Warehouse:
             _run(con, "COMMIT")
         finally: con.close()
 
-# %% ../../nbs/data/12_warehouse.ipynb #f7a42c60
+# %% ../../nbs/data/12_warehouse.ipynb #8c1f880b
 def _has_schemas(con) -> bool:
     "Whether the datasets exist."
     return _run(con, "SELECT count(*) FROM information_schema.schemata WHERE schema_name = 'nba_predictions'")[0][0] > 0
 
-# %% ../../nbs/data/12_warehouse.ipynb #0382803f
+# %% ../../nbs/data/12_warehouse.ipynb #73639f79
 _KNOWN: set[tuple] = set() # files that were compared and found complete
 
 def _refuse_older(con, path: Path) -> None:
@@ -288,7 +289,7 @@ def _refuse_older(con, path: Path) -> None:
     if lacking: raise Refusal(f"The warehouse is older than the code: it lacks {lacking[0]}" + (f" and {len(lacking) - 1} more columns" if lacking[1:] else ""), "its schema must be brought up to date first", "nbprops migrate")
     _KNOWN.add(mark)
 
-# %% ../../nbs/data/12_warehouse.ipynb #550b37a3
+# %% ../../nbs/data/12_warehouse.ipynb #320f3831
 def _migrate(self: Warehouse) -> list[str]: # GoogleSQL statements that were run
     "Create or upgrade: additive, idempotent."
     try: self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -315,7 +316,7 @@ def _ddl(sql: str) -> str:
 
 Warehouse.migrate = _migrate
 
-# %% ../../nbs/data/12_warehouse.ipynb #ea62beb6
+# %% ../../nbs/data/12_warehouse.ipynb #ad0904cb
 def _sql(self: Warehouse,
          query: str, # one GoogleSQL statement
          **params, # values of @name
@@ -337,14 +338,14 @@ def _read(self: Warehouse,
 
 Warehouse.sql, Warehouse.read = _sql, _read
 
-# %% ../../nbs/data/12_warehouse.ipynb #58232a7c
+# %% ../../nbs/data/12_warehouse.ipynb #83d6a02c
 def _wh_write(self: Warehouse, name: str, frame: pl.DataFrame, **kwargs) -> Counts:
     "`Transaction.write` in a transaction of its own."
     with self.transaction() as tx: return tx.write(name, frame, **kwargs)
 
 Warehouse.write = _wh_write
 
-# %% ../../nbs/data/12_warehouse.ipynb #dfde08c0
+# %% ../../nbs/data/12_warehouse.ipynb #e7d6bb47
 def _script(self: Warehouse,
             text: str, # GoogleSQL script
            ) -> list[tuple[str, str, pl.DataFrame]]: # comment, statement, answer
@@ -353,7 +354,7 @@ def _script(self: Warehouse,
 
 Warehouse.script = _script
 
-# %% ../../nbs/data/12_warehouse.ipynb #b6fd6d79
+# %% ../../nbs/data/12_warehouse.ipynb #3850160d
 def _publish(self: Warehouse) -> Path: # the published copy
     "Publish a read-only copy by an atomic rename."
     import shutil
@@ -368,7 +369,7 @@ def _publish(self: Warehouse) -> Path: # the published copy
 
 Warehouse.publish = _publish
 
-# %% ../../nbs/data/12_warehouse.ipynb #77f54efa
+# %% ../../nbs/data/12_warehouse.ipynb #fdfd484d
 def sql(query: str, # one GoogleSQL statement
         **params) -> pl.DataFrame: # values of @name
     "Query the published copy (the warehouse itself when none is published yet)."

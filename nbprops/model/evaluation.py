@@ -9,7 +9,7 @@ __all__ = ['PRICES', 'SEGMENTS', 'MAY_BE_CONSTANT', 'LEAK_LIMIT', 'unique_rows',
            'paired_error', 'day_folds', 'over_probabilities', 'by_tier', 'by_direction', 'bins', 'strengths',
            'feature_coverage', 'market_residual']
 
-# %% ../../nbs/model/33_evaluation.ipynb #2b83c8bf
+# %% ../../nbs/model/33_evaluation.ipynb #bb7a9f04
 import numpy as np
 import polars as pl
 from dataclasses import dataclass
@@ -20,9 +20,9 @@ from ..stats import Mean, Rate, block_mean, hit_rate, rank_correlation
 from ..data.warehouse import Warehouse
 from ..features.catalogue import BY_NAME, Contract
 from .predictor import Bundle, Transformer, probabilities, select_features
-from .training import KEYS, rows_sql
+from .training import KEYS, ready_rows, rows_sql
 
-# %% ../../nbs/model/33_evaluation.ipynb #647256d9
+# %% ../../nbs/model/33_evaluation.ipynb #27631fd9
 def unique_rows(rows: pl.DataFrame, # holds the keys
                ) -> pl.DataFrame: # itself
     "Refuse a frame in which a player-game occurs twice."
@@ -30,7 +30,7 @@ def unique_rows(rows: pl.DataFrame, # holds the keys
     if twice: raise Refusal(f"{twice} evaluation rows repeat a player-game", "every hit rate would count it twice", "nbprops validate daily")
     return rows
 
-# %% ../../nbs/model/33_evaluation.ipynb #9f71a62f
+# %% ../../nbs/model/33_evaluation.ipynb #44f23536
 PRICES = """LEFT JOIN nba_analytics.upcoming_player_game_context AS c
   ON c.game_id = f.game_id AND c.player_lookup = f.player_lookup AND c.game_date BETWEEN @start AND @end AND c.current_points_line = s.points_line"""
 
@@ -40,10 +40,10 @@ def evaluation_rows(wh: Warehouse,
                    ) -> pl.DataFrame: # keys, features, actual, line, prices, season_avg; one row per player-game
     "Training-ready player-games with a final line of record; the key is proven unique."
     prices = ", c.over_price_american, c.under_price_american, c.line_bookmaker"
-    rows = wh.sql(rows_sql(prices, PRICES, "AND s.points_line IS NOT NULL"), start=start, end=end).sort(KEYS)
+    rows = ready_rows(wh, start, end, prices, PRICES, "AND s.points_line IS NOT NULL")
     return unique_rows(rows.with_columns(season_avg=pl.col("points_avg_season")))
 
-# %% ../../nbs/model/33_evaluation.ipynb #c439f3a3
+# %% ../../nbs/model/33_evaluation.ipynb #0d60f8e3
 def graded_rows(wh: Warehouse,
                 start: date, # first game date, inclusive
                 end: date, # last game date, inclusive
@@ -51,13 +51,13 @@ def graded_rows(wh: Warehouse,
     "How many evaluation rows a window holds."
     return int(wh.sql(f"SELECT COUNT(*) AS n FROM ({rows_sql(also='AND s.points_line IS NOT NULL')})", start=start, end=end)["n"][0])
 
-# %% ../../nbs/model/33_evaluation.ipynb #0dae3385
+# %% ../../nbs/model/33_evaluation.ipynb #8fb82251
 def last_graded_date(wh: Warehouse) -> date | None:
     "The newest game date with a graded line."
     q = "SELECT MAX(game_date) AS d FROM nba_analytics.player_game_summary WHERE game_date >= '2000-01-01' AND points_line IS NOT NULL AND NOT is_dnp"
     return wh.sql(q)["d"][0]
 
-# %% ../../nbs/model/33_evaluation.ipynb #ebf1fe19
+# %% ../../nbs/model/33_evaluation.ipynb #20916501
 def disjoint(days: pl.Series, # evaluation dates
              train_start: date, # inclusive
              train_end: date, # inclusive, early-stopping dates included
@@ -65,7 +65,7 @@ def disjoint(days: pl.Series, # evaluation dates
     "Rows whose date is not after the training window."
     return int((days <= train_end).sum())
 
-# %% ../../nbs/model/33_evaluation.ipynb #3ce2b919
+# %% ../../nbs/model/33_evaluation.ipynb #f7afdba3
 def refuse_overlap(days: pl.Series, # evaluation dates
                    train_start: date,
                    train_end: date,
@@ -74,7 +74,7 @@ def refuse_overlap(days: pl.Series, # evaluation dates
     if n := disjoint(days, train_start, train_end):
         raise Refusal(f"{n} evaluation rows lie inside the training window {train_start}..{train_end}", "a model judged on its own training days looks brilliant", "evaluate on dates after the training")
 
-# %% ../../nbs/model/33_evaluation.ipynb #773b6eea
+# %% ../../nbs/model/33_evaluation.ipynb #f86f222f
 def incumbent_column(rows: pl.DataFrame, # from `evaluation_rows`
                      incumbent: Bundle | None,
                     ) -> pl.Series: # points; null inside its own training, or without an incumbent
@@ -84,7 +84,7 @@ def incumbent_column(rows: pl.DataFrame, # from `evaluation_rows`
     p = pl.Series("incumbent", incumbent.predict(rows))
     return pl.select(pl.when(rows["game_date"] > end).then(p).alias("incumbent")).to_series()
 
-# %% ../../nbs/model/33_evaluation.ipynb #125f5858
+# %% ../../nbs/model/33_evaluation.ipynb #f6abf013
 def score(rows: pl.DataFrame, # from `evaluation_rows`
           bundle: Bundle, # the saved and reloaded artefact
           members: dict | None = None, # seed -> CatBoost model of the same training
@@ -97,7 +97,7 @@ def score(rows: pl.DataFrame, # from `evaluation_rows`
     seeds = {f"seed_{s}": np.clip(m.predict(x, thread_count=1), 0, 60) for s, m in (members or {}).items()}
     return rows.with_columns(pl.Series("predicted", bundle.predict(rows)), *(pl.Series(k, v) for k, v in seeds.items()), incumbent_column(rows, incumbent))
 
-# %% ../../nbs/model/33_evaluation.ipynb #a0016ba1
+# %% ../../nbs/model/33_evaluation.ipynb #f3bb9e86
 def edge_expr(pred: str = "predicted") -> pl.Expr: # signed points
     "Predicted minus line."
     return pl.col(pred) - pl.col("line")
@@ -111,7 +111,7 @@ def won_expr(pred: str = "predicted", # column of predictions
     pick = (e.abs() >= floor) & (e.abs() < ceiling) & (e != 0) & (margin != 0)
     return pl.when(pick).then((e > 0) == (margin > 0))
 
-# %% ../../nbs/model/33_evaluation.ipynb #7c21e5ca
+# %% ../../nbs/model/33_evaluation.ipynb #e188378e
 def picks(scored: pl.DataFrame, # from `score`
           floor: float = 3.0, # edge, points
           pred: str = "predicted",
@@ -123,7 +123,7 @@ def picks(scored: pl.DataFrame, # from `score`
     price = pl.when(pl.col("side") == "OVER").then(pl.col("over_price_american")).otherwise(pl.col("under_price_american"))
     return (out.filter(pl.col("side") == side) if side else out).with_columns(implied=implied_expr(price))
 
-# %% ../../nbs/model/33_evaluation.ipynb #bf286989
+# %% ../../nbs/model/33_evaluation.ipynb #b6bafdb3
 @dataclass(frozen=True)
 class BreakEven:
     "Hit rate at zero profit, in percent, and where it comes from."
@@ -140,7 +140,7 @@ def break_even(taken: pl.DataFrame, # from `picks`
     if share >= needed: return BreakEven(100*taken["implied"].mean(), "recorded prices", share)
     return BreakEven(100*110/210, "nominal -110", share)
 
-# %% ../../nbs/model/33_evaluation.ipynb #68895bcb
+# %% ../../nbs/model/33_evaluation.ipynb #26e757c9
 def rate_at(scored: pl.DataFrame, # from `score`
             floor: float, # edge, points
             pred: str = "predicted",
@@ -148,7 +148,7 @@ def rate_at(scored: pl.DataFrame, # from `score`
     "Hit rate at an edge, clustered by day."
     return hit_rate(scored.select(won_expr(pred, floor)).to_series(), scored["game_date"])
 
-# %% ../../nbs/model/33_evaluation.ipynb #82d4e270
+# %% ../../nbs/model/33_evaluation.ipynb #54a6f043
 def metrics(scored: pl.DataFrame, # from `score`
             pred: str = "predicted",
            ) -> dict: # points and percent
@@ -161,7 +161,7 @@ def metrics(scored: pl.DataFrame, # from `score`
         out |= {f"hr_{k}": None if r.rate is None else 100*r.rate, f"n_{k}": r.n}
     return out | dict(volume=scored.filter(edge_expr(pred).abs() >= 3).height/max(1, out["days"]))
 
-# %% ../../nbs/model/33_evaluation.ipynb #0b7ee2ef
+# %% ../../nbs/model/33_evaluation.ipynb #fd3069eb
 def by_week(scored: pl.DataFrame, # from `score`
             pred: str = "predicted",
            ) -> pl.DataFrame: # one row per ISO week
@@ -171,7 +171,7 @@ def by_week(scored: pl.DataFrame, # from `score`
     return week.group_by("week").agg(pl.len().alias("n"), (pl.col(pred) - pl.col("actual")).abs().mean().round(3).alias("mae"), *hr, won_expr(pred, 3).count().alias("n_3"),
                                      edge_expr(pred).mean().round(2).alias("pvl")).sort("week")
 
-# %% ../../nbs/model/33_evaluation.ipynb #114a96e8
+# %% ../../nbs/model/33_evaluation.ipynb #0d97015e
 def compression(scored: pl.DataFrame, # from `score`
                 pred: str = "predicted",
                ) -> dict:
@@ -180,7 +180,7 @@ def compression(scored: pl.DataFrame, # from `score`
     slope = scored.select(pl.cov(pred, "line")/pl.col("line").var()).item()
     return dict(spread=e.std(), slope=slope, share_edge_1=(e.abs() >= 1).mean(), share_edge_3=(e.abs() >= 3).mean(), share_edge_5=(e.abs() >= 5).mean())
 
-# %% ../../nbs/model/33_evaluation.ipynb #bb4419de
+# %% ../../nbs/model/33_evaluation.ipynb #b0a6bd2d
 def edge_correlation(scored: pl.DataFrame, # from `score`
                      pred: str = "predicted",
                      minus: str | None = None, # a second model's predictions: the paired difference
@@ -189,7 +189,7 @@ def edge_correlation(scored: pl.DataFrame, # from `score`
     frame = scored.with_columns(_x=edge_expr(pred), _y=pl.col("actual") - pl.col("line"), **({"_z": edge_expr(minus)} if minus else {}))
     return rank_correlation(frame, "_x", "_y", minus="_z" if minus else None)
 
-# %% ../../nbs/model/33_evaluation.ipynb #983908be
+# %% ../../nbs/model/33_evaluation.ipynb #a4faec6a
 def paired_error(scored: pl.DataFrame, # from `score`
                  pred: str = "predicted",
                  other: str = "incumbent",
@@ -199,14 +199,14 @@ def paired_error(scored: pl.DataFrame, # from `score`
     gap = (scored[pred] - scored["actual"]).abs() - (scored[other] - scored["actual"]).abs()
     return block_mean(gap, scored["game_date"], level)
 
-# %% ../../nbs/model/33_evaluation.ipynb #07bfb605
+# %% ../../nbs/model/33_evaluation.ipynb #b1322ef2
 def day_folds(day: pl.Series, # game date of each row
               k: int = 5,
              ) -> np.ndarray: # fold 0..k-1 per row
     "Whole days to folds, in turn."
     return (day.rank("dense").to_numpy().astype(int) - 1) % k
 
-# %% ../../nbs/model/33_evaluation.ipynb #58121a1d
+# %% ../../nbs/model/33_evaluation.ipynb #fe739cd2
 def over_probabilities(scored: pl.DataFrame, # from `score`
                        pred: str = "predicted",
                       ) -> pl.DataFrame: # scored with p_over and over (True, False, null at a push)
@@ -217,7 +217,7 @@ def over_probabilities(scored: pl.DataFrame, # from `score`
     margin = pl.col("actual") - pl.col("line")
     return scored.with_columns(p_over=pl.Series(out), over=pl.when(margin != 0).then(margin > 0))
 
-# %% ../../nbs/model/33_evaluation.ipynb #c2c23425
+# %% ../../nbs/model/33_evaluation.ipynb #c29872b0
 def by_tier(scored: pl.DataFrame, # from `score`
             pred: str = "predicted",
            ) -> dict[str, Mean]: # tier -> mean of predicted - actual, points
@@ -226,7 +226,7 @@ def by_tier(scored: pl.DataFrame, # from `score`
     groups = {k[0]: g for k, g in t.partition_by("_tier", as_dict=True).items()}
     return {k: block_mean(groups[k]["_err"], groups[k]["game_date"]) for k in ("star", "starter", "role", "bench") if k in groups}
 
-# %% ../../nbs/model/33_evaluation.ipynb #b7ae9824
+# %% ../../nbs/model/33_evaluation.ipynb #5927fb56
 def by_direction(scored: pl.DataFrame, # from `score`
                  floor: float = 3.0, # edge, points
                  pred: str = "predicted",
@@ -235,7 +235,7 @@ def by_direction(scored: pl.DataFrame, # from `score`
     sides = {s: picks(scored, floor, pred, s) for s in ("OVER", "UNDER")}
     return {s: hit_rate(p["won"], p["game_date"]) for s, p in sides.items()}
 
-# %% ../../nbs/model/33_evaluation.ipynb #ee3d5195
+# %% ../../nbs/model/33_evaluation.ipynb #06ce3b6a
 def bins(x: pl.Expr, # a number
          *labelled: tuple[float, str], # lower bound and label, ascending
         ) -> pl.Expr: # String
@@ -250,7 +250,7 @@ SEGMENTS = {
     "line": bins(pl.col("line"), (0, "< 12.5"), (12.5, "12.5-20.5"), (21, "> 20.5")),
 }
 
-# %% ../../nbs/model/33_evaluation.ipynb #4944d100
+# %% ../../nbs/model/33_evaluation.ipynb #65adb58e
 def strengths(scored: pl.DataFrame, # from `score`
               z: float = 1.645, # one-sided 95 %
               least: int = 30, # decided picks
@@ -263,7 +263,7 @@ def strengths(scored: pl.DataFrame, # from `score`
             if r.n >= least and 100*r.low >= break_even(g).rate: out.append(dict(segment=name, label=label, wins=r.wins, losses=r.n - r.wins))
     return sorted(out, key=lambda s: (s["segment"], s["label"]))
 
-# %% ../../nbs/model/33_evaluation.ipynb #4438dbb8
+# %% ../../nbs/model/33_evaluation.ipynb #4a9f93e1
 MAY_BE_CONSTANT = frozenset((15, 16, 17, 28, 36, 10, 37, 46, 47, 27, 50)) # flags, counts, and market features that one snapshot or one book leaves constant
 
 def feature_coverage(train: pl.DataFrame, # rows with the contract's columns
@@ -278,7 +278,7 @@ def feature_coverage(train: pl.DataFrame, # rows with the contract's columns
     constant = [bool(a and b) and BY_NAME[n].index not in MAY_BE_CONSTANT for n, a, b in zip(t.features, *flat)]
     return pl.DataFrame(dict(feature=t.features, required=[n in c.required for n in t.features], train=shares[0], evaluation=shares[1], constant=constant), schema_overrides={"train": pl.Float64, "evaluation": pl.Float64})
 
-# %% ../../nbs/model/33_evaluation.ipynb #3ec23509
+# %% ../../nbs/model/33_evaluation.ipynb #58e74970
 LEAK_LIMIT = 0.8 # points
 
 def market_residual(rows: pl.DataFrame, # features and line

@@ -10,7 +10,7 @@ __all__ = ['POLICIES', 'GATES', 'PER_SEED', 'TRUE_RATES', 'GateResult', 'policy'
            'median_seed', 'judge_gate', 'lose_probability', 'operating_characteristic', 'old_policy_pass', 'plain',
            'GateReport', 'summarise', 'second_opinion', 'run_gates', 'sentence', 'needed']
 
-# %% ../../nbs/model/34_gates.ipynb #e7194e58
+# %% ../../nbs/model/34_gates.ipynb #bfed91c6
 import math
 import numpy as np
 import polars as pl
@@ -22,7 +22,7 @@ from ..stats import Rate, block_mean, hit_rate, n_for_power, power, wilson, wins
 from .evaluation import break_even, by_direction, by_tier, compression, disjoint, edge_correlation, edge_expr, metrics, paired_error, picks, strengths
 from .families import Family
 
-# %% ../../nbs/model/34_gates.ipynb #b56615f6
+# %% ../../nbs/model/34_gates.ipynb #3d69b779
 @dataclass(frozen=True)
 class GateResult:
     "What one gate found."
@@ -36,7 +36,7 @@ class GateResult:
     verdict: str # PASS, FAIL or INSUFFICIENT
     detail: str
 
-# %% ../../nbs/model/34_gates.ipynb #142e938f
+# %% ../../nbs/model/34_gates.ipynb #9cfdcafa
 POLICIES = {
     "default": dict(overall="three-way", gates=dict(
         temporal_disjoint=dict(kind="hard"), contract_valid=dict(kind="hard"), vegas_bias=dict(kind="hard", limit=1.5),
@@ -49,7 +49,7 @@ POLICIES = {
         sample_edge3=dict(kind="hard", needed=50, short="FAIL"), tier_bias=dict(kind="hard", limit=5.0, min_n=1), mae_vs_incumbent=dict(kind="soft"))),
 }
 
-# %% ../../nbs/model/34_gates.ipynb #2605c62c
+# %% ../../nbs/model/34_gates.ipynb #0dfd2e26
 def policy(name: str) -> dict: # overall rule and gates
     "A gate policy by name."
     if name in POLICIES: return POLICIES[name]
@@ -59,7 +59,7 @@ def policy_hash(name: str) -> str: # 64 hex
     "SHA-256 over the policy's canonical JSON."
     return sha256_of(canonical_json(policy(name)))
 
-# %% ../../nbs/model/34_gates.ipynb #e828b797
+# %% ../../nbs/model/34_gates.ipynb #d88f5147
 def overall(results: list[GateResult],
             policy_name: str = "default",
            ) -> str: # PROMOTE, SHADOW or REJECT
@@ -70,7 +70,7 @@ def overall(results: list[GateResult],
     if "INSUFFICIENT" in hard: return "SHADOW" if rule["overall"] == "three-way" else "REJECT"
     return "PROMOTE"
 
-# %% ../../nbs/model/34_gates.ipynb #38111605
+# %% ../../nbs/model/34_gates.ipynb #2078d7f3
 @dataclass(frozen=True)
 class Case:
     "A scored model and the facts of its training."
@@ -92,7 +92,7 @@ class Case:
     def seeds(self) -> list[str]: return [c for c in self.rows.columns if c.startswith("seed_")]
     def level(self, alpha: float = 0.05) -> float: return alpha/self.looks
 
-# %% ../../nbs/model/34_gates.ipynb #64a3d299
+# %% ../../nbs/model/34_gates.ipynb #c07c5641
 GATES: dict[str, Callable] = {}
 
 def gate(id: str) -> Callable:
@@ -100,7 +100,7 @@ def gate(id: str) -> Callable:
     def enter(f): GATES[id] = f; return f
     return enter
 
-# %% ../../nbs/model/34_gates.ipynb #b4dbc6c2
+# %% ../../nbs/model/34_gates.ipynb #d514824e
 def result(id: str, statistic: str, value, threshold: str, n: int, verdict: str, detail: str = "",
            ci: tuple = (None, None), # two-sided 95 %
           ) -> GateResult:
@@ -112,7 +112,7 @@ def not_applicable(id: str, statistic: str, why: str) -> GateResult:
     "A gate that does not apply passes with n = 0 and says why."
     return result(id, statistic, None, "does not apply", 0, "PASS", why)
 
-# %% ../../nbs/model/34_gates.ipynb #8157dcec
+# %% ../../nbs/model/34_gates.ipynb #87d70b13
 @gate("temporal_disjoint")
 def temporal_disjoint(case: Case, rule: dict, pred: str = "predicted") -> GateResult:
     "Evaluation starts after the last training or early-stopping date."
@@ -122,14 +122,14 @@ def temporal_disjoint(case: Case, rule: dict, pred: str = "predicted") -> GateRe
     verdict = "INSUFFICIENT" if first is None else "FAIL" if n else "PASS"
     return result("temporal_disjoint", "evaluation rows inside the training window", n, "0", case.rows.height, verdict, detail)
 
-# %% ../../nbs/model/34_gates.ipynb #60dfebec
+# %% ../../nbs/model/34_gates.ipynb #098293dc
 @gate("contract_valid")
 def contract_valid(case: Case, rule: dict, pred: str = "predicted") -> GateResult:
     "The saved bundle loads, and its golden rows reproduce."
     faults = case.contract_faults
     return result("contract_valid", "failed load checks", len(faults), "0", 1, "FAIL" if faults else "PASS", "; ".join(faults) or "contract, transformer and golden rows reproduce")
 
-# %% ../../nbs/model/34_gates.ipynb #b7188da5
+# %% ../../nbs/model/34_gates.ipynb #c909ff53
 @gate("vegas_bias")
 def vegas_bias(case: Case, rule: dict, pred: str = "predicted") -> GateResult:
     "abs(mean(pred - line) - e)."
@@ -138,14 +138,14 @@ def vegas_bias(case: Case, rule: dict, pred: str = "predicted") -> GateResult:
     detail = "no rows" if m.value is None else f"mean(pred - line) {m.value + case.offset:+.2f}, expected {case.offset:+.2f}; the interval is that of the signed difference"
     return result("vegas_bias", "abs(mean(pred - line) - e), points", None if m.value is None else abs(m.value), f"<= {rule['limit']:g}", m.n, verdict, detail, (m.low, m.high))
 
-# %% ../../nbs/model/34_gates.ipynb #758810bd
+# %% ../../nbs/model/34_gates.ipynb #d9cb64b6
 def bounds(r: Rate, # of the picks
            alpha: float = 0.05, # error of the lower bound; the upper one keeps 5 %
           ) -> tuple[float, float]: # percent
     "One-sided lower bound at alpha and upper bound at 5 %."
     return 100*wilson(r.wins, r.n, z_bound(alpha), r.deff)[0], 100*wilson(r.wins, r.n, z_bound(), r.deff)[1]
 
-# %% ../../nbs/model/34_gates.ipynb #360b7666
+# %% ../../nbs/model/34_gates.ipynb #112103fc
 def _above(low: float, high: float, mark: float, n: int) -> str:
     "PASS, FAIL or INSUFFICIENT of an interval against break-even."
     return "INSUFFICIENT" if n == 0 else "PASS" if low >= mark else "FAIL" if high < mark else "INSUFFICIENT"
@@ -163,14 +163,14 @@ def hit_rate_edge3(case: Case, rule: dict, pred: str = "predicted") -> GateResul
     detail = f"one-sided bounds {low:.1f} and {high:.1f} against {be}; design effect {max(1, r.deff):.2f}, looks {case.looks}; {pushes(taken)}"
     return result("hit_rate_edge3", name, value, f"lower bound >= {be.rate:.2f}", r.n, _above(low, high, be.rate, r.n), detail, (100*r.low, 100*r.high))
 
-# %% ../../nbs/model/34_gates.ipynb #15980e9b
+# %% ../../nbs/model/34_gates.ipynb #3400cf45
 def pushes(taken: pl.DataFrame, # from `picks`
           ) -> str:
     "Record of picks in words."
     won = taken["won"].drop_nulls()
     return f"{won.sum()}-{len(won) - won.sum()}, {taken.height - len(won)} pushes"
 
-# %% ../../nbs/model/34_gates.ipynb #4629a5b0
+# %% ../../nbs/model/34_gates.ipynb #e511de42
 @gate("sample_edge3")
 def sample_edge3(case: Case, rule: dict, pred: str = "predicted") -> GateResult:
     "Decided picks at edge 3+."
@@ -178,7 +178,7 @@ def sample_edge3(case: Case, rule: dict, pred: str = "predicted") -> GateResult:
     short = max(0, rule["needed"] - n)
     return result("sample_edge3", "decided edge 3+ picks", n, f">= {rule['needed']}", n, rule["short"] if short else "PASS", f"{short} short" if short else "enough to be judged")
 
-# %% ../../nbs/model/34_gates.ipynb #0534a6e5
+# %% ../../nbs/model/34_gates.ipynb #5294ceac
 @gate("tier_bias")
 def tier_bias(case: Case, rule: dict, pred: str = "predicted") -> GateResult:
     "Mean(pred - actual) of the worst evaluable tier."
@@ -190,7 +190,7 @@ def tier_bias(case: Case, rule: dict, pred: str = "predicted") -> GateResult:
     return result("tier_bias", "mean(pred - actual) of the worst tier, points", worst.value, f"within +-{rule['limit']:g}", worst.n,
                   "FAIL" if abs(worst.value) > rule["limit"] else "PASS", words, (worst.low, worst.high))
 
-# %% ../../nbs/model/34_gates.ipynb #567be87e
+# %% ../../nbs/model/34_gates.ipynb #dc3d75aa
 def common(case: Case) -> pl.DataFrame:
     "Rows that the incumbent predicts, outside its own training."
     return case.rows.filter(pl.col("incumbent").is_not_null())
@@ -203,7 +203,7 @@ def mae_vs_incumbent(case: Case, rule: dict, pred: str = "predicted") -> GateRes
     verdict = "INSUFFICIENT" if m.value is None else "PASS" if m.value < 0 else "FAIL"
     return result("mae_vs_incumbent", "MAE minus incumbent MAE, points", m.value, "< 0", m.n, verdict, f"against {case.incumbent}: {m}", (m.low, m.high))
 
-# %% ../../nbs/model/34_gates.ipynb #36b96595
+# %% ../../nbs/model/34_gates.ipynb #65e7932c
 @gate("paired_incumbent")
 def paired_incumbent(case: Case, rule: dict, pred: str = "predicted") -> GateResult:
     "Paired abs error difference: not worse, and shown not to be."
@@ -216,7 +216,7 @@ def paired_incumbent(case: Case, rule: dict, pred: str = "predicted") -> GateRes
     detail = f"against {case.incumbent} on {m.n} common rows of {m.days} days; daily rank correlation of edge with (actual - line), difference {rho}"
     return result("paired_incumbent", "mean abs error minus incumbent's, points", m.value, f"upper end <= {rule['margin']:+.2f}", m.n, verdict, detail, (m.low, m.high))
 
-# %% ../../nbs/model/34_gates.ipynb #5b717d7f
+# %% ../../nbs/model/34_gates.ipynb #3b5f0a4a
 @gate("directional_share")
 def directional_share(case: Case, rule: dict, pred: str = "predicted") -> GateResult:
     "Larger direction among edge 1+ picks."
@@ -228,7 +228,7 @@ def directional_share(case: Case, rule: dict, pred: str = "predicted") -> GateRe
     detail = f"OVER {over:.1f}%, UNDER {100 - over:.1f}%"
     return result("directional_share", name, max(over, 100 - over), f"<= {rule['limit']:g}", len(side), "FAIL" if max(over, 100 - over) > rule["limit"] else "PASS", detail)
 
-# %% ../../nbs/model/34_gates.ipynb #600a1b8b
+# %% ../../nbs/model/34_gates.ipynb #2e617400
 def direction_verdict(case: Case, side: str, # OVER or UNDER
                       rule: dict, pred: str) -> tuple[str, Rate, str]: # verdict, rate, words
     "One direction against its own break-even."
@@ -238,7 +238,7 @@ def direction_verdict(case: Case, side: str, # OVER or UNDER
     verdict = "INSUFFICIENT" if r.n < rule["min_n"] else "FAIL" if upper < be else "PASS"
     return verdict, r, f"{side} {r}, upper bound {upper:.1f} against {be:.2f}: {verdict}"
 
-# %% ../../nbs/model/34_gates.ipynb #12ca736d
+# %% ../../nbs/model/34_gates.ipynb #9b56b430
 @gate("direction_hit_rate")
 def direction_hit_rate(case: Case, rule: dict, pred: str = "predicted") -> GateResult:
     "Neither direction is shown to lose."
@@ -250,7 +250,7 @@ def direction_hit_rate(case: Case, rule: dict, pred: str = "predicted") -> GateR
     return result("direction_hit_rate", "hit rate of the weaker direction at edge 3+, percent", value, "upper bound >= break-even", worst.n, verdict,
                   "; ".join(f[2] for f in found), (100*worst.low, 100*worst.high) if value is not None else (None, None))
 
-# %% ../../nbs/model/34_gates.ipynb #bb1b3679
+# %% ../../nbs/model/34_gates.ipynb #e5c7d7de
 @gate("feature_coverage")
 def feature_coverage_gate(case: Case, rule: dict, pred: str = "predicted") -> GateResult:
     "Lowest share of a required feature; constants."
@@ -261,7 +261,7 @@ def feature_coverage_gate(case: Case, rule: dict, pred: str = "predicted") -> Ga
     words = (f"below: {', '.join(thin)}; " if thin else "") + (f"constant: {', '.join(flat)}" if flat else "") or f"lowest: {low['feature'][0]}"
     return result("feature_coverage", name, low["share"][0], f">= {rule['needed']:g}, none constant", c.height, "FAIL" if thin or flat else "PASS", words)
 
-# %% ../../nbs/model/34_gates.ipynb #b8c14787
+# %% ../../nbs/model/34_gates.ipynb #43d38d26
 @gate("edge_volume")
 def edge_volume(case: Case, rule: dict, pred: str = "predicted") -> GateResult:
     "Edge 3+ picks per game date, with the edge compression."
@@ -271,7 +271,7 @@ def edge_volume(case: Case, rule: dict, pred: str = "predicted") -> GateResult:
     value = n/days if days else None
     return result("edge_volume", "edge 3+ picks per game date", value, f">= {rule['needed']:g}", n, "INSUFFICIENT" if value is None else "PASS" if value >= rule["needed"] else "FAIL", detail)
 
-# %% ../../nbs/model/34_gates.ipynb #3e495cdb
+# %% ../../nbs/model/34_gates.ipynb #b2951439
 def spread(case: Case) -> dict[str, tuple[float, float]]: # metric -> mean and SD over the seeds
     "Mean and SD of MAE, hit rate at edge 3+ and edge 3+ volume over the seeds."
     per = [metrics(case.rows, s) for s in case.seeds]
@@ -286,16 +286,16 @@ def seed_spread(case: Case, rule: dict, pred: str = "predicted") -> GateResult:
     words = "; ".join(f"{label} {s[k][0]:.3g} +- {s[k][1]:.2g}" for k, label in (("mae", "MAE"), ("hr_3", "HR at edge 3+"), ("n_3", "edge 3+ picks"), ("pvl", "mean(pred - line)")) if k in s)
     return result("seed_spread", "SD of MAE over seeds, points", s["mae"][1], "reported", len(case.seeds), "PASS", f"{len(case.seeds)} seeds (mean +- SD): {words}")
 
-# %% ../../nbs/model/34_gates.ipynb #f8323823
+# %% ../../nbs/model/34_gates.ipynb #96596615
 PER_SEED = {"hit_rate_edge3": -1, "paired_incumbent": +1, "vegas_bias": +1, "directional_share": +1} # sign: +1 when a larger value is worse
 
 def median_seed(results: list[GateResult], # one per seed
                ) -> GateResult:
     "The result of the median seed, the worse of two middle ones."
     sign = PER_SEED[results[0].id]
-    return sorted(results, key=lambda r: (r.value is not None, sign*(r.value or 0)))[len(results)//2]
+    return sorted(results, key=lambda r: (r.value is None, sign*(r.value or 0)))[len(results)//2]
 
-# %% ../../nbs/model/34_gates.ipynb #937855b0
+# %% ../../nbs/model/34_gates.ipynb #f8735376
 def judge_gate(id: str, # gate id
                case: Case,
                rule: dict, # its part of the policy
@@ -308,7 +308,7 @@ def judge_gate(id: str, # gate id
     words = f"{own.detail}; {passed} of {len(seeds)} seeds pass, median seed {mid.value if mid.value is None else round(mid.value, 2)} {mid.verdict}"
     return replace(own, verdict="INSUFFICIENT" if own.verdict == "PASS" and mid.verdict != "PASS" else own.verdict, detail=words)
 
-# %% ../../nbs/model/34_gates.ipynb #e615efdc
+# %% ../../nbs/model/34_gates.ipynb #b5bb14c6
 def lose_probability(n: int, # effective picks
                      true_rate: float, # 0-1
                      be: float, # break-even, 0-1
@@ -318,7 +318,7 @@ def lose_probability(n: int, # effective picks
     from scipy.stats import binom
     return float(binom.cdf(n - wins_needed(n, 1 - be, z + 1e-9), n, true_rate)) if n else 0.0
 
-# %% ../../nbs/model/34_gates.ipynb #8420f236
+# %% ../../nbs/model/34_gates.ipynb #bde9958f
 TRUE_RATES = (0.50, None, 0.55, 0.57, 0.60) # None stands for break-even
 
 def operating_characteristic(n: int, # decided edge 3+ picks
@@ -334,7 +334,7 @@ def operating_characteristic(n: int, # decided edge 3+ picks
         rows.append(dict(true_rate=round(100*t, 2), pass_=round(100*ok, 1), fail=round(100*bad, 1), cannot_tell=round(100*(1 - ok - bad), 1), n_for_80=n_for_power(t, b, .8, z, deff)))
     return pl.DataFrame(rows, schema_overrides={"n_for_80": pl.Int64})
 
-# %% ../../nbs/model/34_gates.ipynb #3164743c
+# %% ../../nbs/model/34_gates.ipynb #907607a3
 def old_policy_pass(n: int, # decided picks
                     true_rate: float, # 0-1
                     floor: float = 60.0, # percent
@@ -343,14 +343,14 @@ def old_policy_pass(n: int, # decided picks
     from scipy.stats import binom
     return float(binom.sf(math.ceil(n*floor/100 - 1e-9) - 1, n, true_rate))
 
-# %% ../../nbs/model/34_gates.ipynb #a54d4307
+# %% ../../nbs/model/34_gates.ipynb #08160ddd
 def plain(x):
     "Nested data with NaN as None, so that it can be stored."
     if isinstance(x, dict): return {k: plain(v) for k, v in x.items()}
     if isinstance(x, (list, tuple)): return [plain(v) for v in x]
     return None if isinstance(x, float) and not math.isfinite(x) else x
 
-# %% ../../nbs/model/34_gates.ipynb #6576080b
+# %% ../../nbs/model/34_gates.ipynb #c89a06c9
 @dataclass(frozen=True)
 class GateReport:
     "All results of a policy on a case, and what stands beside them."
@@ -365,7 +365,7 @@ class GateReport:
     def frame(self) -> pl.DataFrame: return pl.DataFrame([asdict(r) for r in self.results], infer_schema_length=None)
     def to_json(self) -> str: return canonical_json(plain(asdict(self)))
 
-# %% ../../nbs/model/34_gates.ipynb #24686033
+# %% ../../nbs/model/34_gates.ipynb #1d504c1e
 def summarise(case: Case) -> dict: # plain numbers
     "What is reported with every verdict."
     rows, taken = case.rows, picks(case.rows)
@@ -377,13 +377,13 @@ def summarise(case: Case) -> dict: # plain numbers
                 edge_correlation=str(edge_correlation(rows)), hit_rate_edge3=str(hit_rate(taken["won"], taken["game_date"])), compression=compression(rows),
                 seed_spread={k: list(v) for k, v in spread(case).items()}, rows_without_average=rows["season_avg"].null_count(), **case.extra)
 
-# %% ../../nbs/model/34_gates.ipynb #238eaf5a
+# %% ../../nbs/model/34_gates.ipynb #ca259599
 def second_opinion(case: Case, policy_name: str) -> dict: # policy, policy_hash, verdict, results
     "What another policy says about the same case."
     results = [judge_gate(id, case, rule) for id, rule in policy(policy_name)["gates"].items()]
     return dict(policy=policy_name, policy_hash=policy_hash(policy_name), verdict=overall(results, policy_name), results=[asdict(r) for r in results])
 
-# %% ../../nbs/model/34_gates.ipynb #f0f8857d
+# %% ../../nbs/model/34_gates.ipynb #39472157
 def run_gates(case: Case,
               policy_name: str = "default",
              ) -> GateReport:
@@ -396,19 +396,21 @@ def run_gates(case: Case,
     beside = dict(summarise(case), other_policies=[second_opinion(case, p) for p in POLICIES if p != policy_name])
     return GateReport(policy_name, policy_hash(policy_name), overall(results, policy_name), tuple(results), beside, tuple(strengths(case.rows)), tuple(table.to_dicts()))
 
-# %% ../../nbs/model/34_gates.ipynb #9180c6ea
+# %% ../../nbs/model/34_gates.ipynb #81740509
 def sentence(report: GateReport) -> str:
     "The verdict as a person would say it."
     rule = policy(report.policy)["gates"]
     hard = [r for r in report.results if rule[r.id]["kind"] == "hard"]
     failed, unsure = ([r for r in hard if r.verdict == v] for v in ("FAIL", "INSUFFICIENT"))
-    if failed: return f"{report.verdict}: " + "; ".join(f"{r.id} failed ({_number(r)} against {r.threshold}, n {r.n})" for r in failed) + "."
-    if unsure: return f"{report.verdict}: no gate failed, but {', '.join(f'{r.id} cannot tell (n {r.n})' for r in unsure)}{needed(report, unsure)}."
-    return f"{report.verdict}: every hard gate of {report.policy} passed on {report.summary['n']} rows of {report.summary['days']} days."
+    soft = [r.id for r in report.results if rule[r.id]["kind"] == "soft" and r.verdict == "FAIL"]
+    also = f" Soft gates that failed, which decide nothing: {', '.join(soft)}." if soft else ""
+    if failed: return f"{report.verdict}: " + "; ".join(f"{r.id} failed ({_number(r)} against {r.threshold}, n {r.n})" for r in failed) + "." + also
+    if unsure: return f"{report.verdict}: no hard gate failed, but {', '.join(f'{r.id} cannot tell (n {r.n})' for r in unsure)}{needed(report, unsure)}.{also}"
+    return f"{report.verdict}: every hard gate of {report.policy} passed on {report.summary['n']} rows of {report.summary['days']} days.{also}"
 
 def _number(r: GateResult) -> str: return "no value" if r.value is None else f"{r.value:.2f}"
 
-# %% ../../nbs/model/34_gates.ipynb #591dc8be
+# %% ../../nbs/model/34_gates.ipynb #0f59f594
 def needed(report: GateReport,
            unsure: list[GateResult], # the gates that cannot tell
           ) -> str:

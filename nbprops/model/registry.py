@@ -10,7 +10,7 @@ __all__ = ['REGISTRY', 'HISTORY', 'DERIVED', 'TRANSITIONS', 'MAX_SHADOWS', 'PAIR
            'paired_report', 'promotion_gaps', 'promote', 'standing', 'previous_production', 'rollback', 'block',
            'unblock', 'override', 'validate', 'repair', 'listing', 'features', 'compare', 'pending', 'store_ls']
 
-# %% ../../nbs/model/35_registry.ipynb #7c2e7017
+# %% ../../nbs/model/35_registry.ipynb #ac3406ef
 import json, threading
 import polars as pl
 from contextlib import contextmanager
@@ -25,7 +25,7 @@ from ..data.warehouse import Transaction, Warehouse
 from .families import artefact_path, system_id_of
 from .predictor import Bundle, open_bundle
 
-# %% ../../nbs/model/35_registry.ipynb #d7c5cc36
+# %% ../../nbs/model/35_registry.ipynb #c072d0a8
 REGISTRY, HISTORY = "nba_predictions.model_registry", "nba_predictions.model_registry_history"
 DERIVED = { # state -> status, enabled, is_production
     "candidate": ("active", False, False), "shadow": ("active", True, False), "production": ("production", True, True),
@@ -35,7 +35,7 @@ def derived(state: str) -> dict: # status, enabled, is_production
     "The derived columns of a state."
     return dict(zip(("status", "enabled", "is_production"), DERIVED[state]))
 
-# %% ../../nbs/model/35_registry.ipynb #a9c7453d
+# %% ../../nbs/model/35_registry.ipynb #606a4c8c
 def _inconsistent() -> pl.Expr: # True where the derived columns do not follow from the state
     "Rows whose columns say two things at once."
     ok = pl.lit(False)
@@ -46,7 +46,7 @@ def _inconsistent() -> pl.Expr: # True where the derived columns do not follow f
 rule(REGISTRY, "state", _inconsistent(), "status, enabled and is_production follow from the state")
 rule(REGISTRY, "sha256", ~pl.col("sha256").str.contains(r"^[0-9a-f]{64}$"), "64 lower-case hex digits");
 
-# %% ../../nbs/model/35_registry.ipynb #5dbdf964
+# %% ../../nbs/model/35_registry.ipynb #0d09a050
 TRANSITIONS = { # (from, to): commands
     (None, "candidate"): {"register"}, (None, "rejected"): {"register"},
     ("candidate", "shadow"): {"enable"}, ("shadow", "candidate"): {"disable"},
@@ -64,7 +64,7 @@ def allowed(state: str | None, # present state; None before registration
     moves = sorted({f"{c} (to {t})" for (s, t), cs in TRANSITIONS.items() if s == state for c in cs if not (s == "production" and c in ("promote", "rollback"))})
     raise Refusal(f"'{command}' cannot move a {state or 'new'} model to {to}", "the state machine has no such step", f"from {state} one can {', '.join(moves)}" if moves else "a rejected model needs an override")
 
-# %% ../../nbs/model/35_registry.ipynb #c97a6f26
+# %% ../../nbs/model/35_registry.ipynb #f6ed1126
 def row_of(bundle: Bundle,
            uri: str, # where the file lies
            state: str, # candidate or rejected
@@ -80,7 +80,7 @@ def row_of(bundle: Bundle,
         loss_function=s["resolved_loss"], state=state, **derived(state), is_ensemble=s["options"]["ensemble"], bundle_sha256=sha256_of(bundle.sidecar()), created_by="retrain",
         **_windows(w), **_evaluation(e), model_trained_at=datetime.fromisoformat(s["trained_at"]), created_at=now(), updated_at=now(), **judgement)
 
-# %% ../../nbs/model/35_registry.ipynb #db0c5141
+# %% ../../nbs/model/35_registry.ipynb #061c5abf
 def _windows(w: dict) -> dict: # sidecar's windows
     "Window columns."
     day = lambda part, end: date.fromisoformat(w[part][end]) if w.get(part) else None
@@ -91,7 +91,7 @@ def _evaluation(e: dict) -> dict: # sidecar's evaluation metrics
     return dict(evaluation_mae=e.get("mae"), evaluation_hit_rate=e.get("hr_1"), evaluation_hit_rate_edge_3plus=e.get("hr_3"),
                 evaluation_hit_rate_edge_5plus=e.get("hr_5"), evaluation_n_edge_3plus=e.get("n_3"))
 
-# %% ../../nbs/model/35_registry.ipynb #38a24138
+# %% ../../nbs/model/35_registry.ipynb #d38382da
 @dataclass(frozen=True)
 class Registry:
     "The models of a warehouse and of a store."
@@ -99,7 +99,7 @@ class Registry:
     store: Store
     def __repr__(self) -> str: return f"Registry({self.wh}, {self.store})"
 
-# %% ../../nbs/model/35_registry.ipynb #f3c6913b
+# %% ../../nbs/model/35_registry.ipynb #65b7c919
 def _columns() -> str: return ", ".join(table(REGISTRY).content + ["created_at", "updated_at"])
 
 def rows(self: Registry,
@@ -117,7 +117,7 @@ def get(self: Registry, model_id: str) -> dict:
 
 Registry.rows, Registry.get = rows, get
 
-# %% ../../nbs/model/35_registry.ipynb #2f82657a
+# %% ../../nbs/model/35_registry.ipynb #c465b64e
 def production(self: Registry, family: str) -> dict | None:
     "The production model of a family."
     return one_or_none(rows(self, "is_production AND model_family = @f", f=family), "production model")
@@ -134,7 +134,7 @@ def history(self: Registry, model_id: str) -> pl.DataFrame: # oldest first
 
 Registry.production, Registry.shadows, Registry.history = production, shadows, history
 
-# %% ../../nbs/model/35_registry.ipynb #558b15bf
+# %% ../../nbs/model/35_registry.ipynb #35d7a648
 def paths(row: dict, # registry row
          ) -> tuple[str, str]: # model file, sidecar; below the store's root
     "Where a model's two files lie."
@@ -148,7 +148,7 @@ def load(self: Registry, row: dict) -> Bundle:
 
 Registry.load = load
 
-# %% ../../nbs/model/35_registry.ipynb #84193d29
+# %% ../../nbs/model/35_registry.ipynb #8823b83a
 def upload(self: Registry, bundle: Bundle) -> str: # URI of the model file
     "Put both files into the store; write-once, read back."
     cbm, sidecar = paths(dict(model_family=bundle.model_family, model_file_name=f"{bundle.model_id}.cbm"))
@@ -158,7 +158,7 @@ def upload(self: Registry, bundle: Bundle) -> str: # URI of the model file
 
 Registry.upload = upload
 
-# %% ../../nbs/model/35_registry.ipynb #dcda53b9
+# %% ../../nbs/model/35_registry.ipynb #fd4c9a12
 def manifest_entry(row: dict, # registry row
                    last: dict, # its newest history row
                   ) -> dict:
@@ -169,7 +169,7 @@ def manifest_entry(row: dict, # registry row
     return {k: row[k] for k in keep} | dict(training_start=row["training_start_date"], training_end=row["training_end_date"], evaluation=ev, gate_verdict=row["gate_verdict"],
                                             production_since=row["production_start_date"] if row["is_production"] else None, deprecation_reason=last.get("reason") if gone else None)
 
-# %% ../../nbs/model/35_registry.ipynb #2e5cd213
+# %% ../../nbs/model/35_registry.ipynb #5d05dcfe
 def manifest_of(tx: Transaction, family: str) -> dict:
     "The manifest of a family from the registry as this transaction sees it."
     models = tx.sql(f"SELECT {_columns()} FROM {REGISTRY} WHERE model_family = @f ORDER BY model_id", f=family).to_dicts()
@@ -180,7 +180,7 @@ def manifest_of(tx: Transaction, family: str) -> dict:
 
 def manifest_path(family: str) -> str: return f"catboost/{family}/manifest.json"
 
-# %% ../../nbs/model/35_registry.ipynb #21c05efa
+# %% ../../nbs/model/35_registry.ipynb #5e1318a3
 def manifest(self: Registry, family: str) -> dict:
     "The manifest of a family as it should be now."
     with self.wh.transaction() as tx: return json.loads(canonical_json(manifest_of(tx, family)))
@@ -191,7 +191,7 @@ def same_manifest(a: dict, b: dict) -> bool:
 
 Registry.manifest = manifest
 
-# %% ../../nbs/model/35_registry.ipynb #5a1e0de1
+# %% ../../nbs/model/35_registry.ipynb #1bee01b6
 def system_after(row: dict, # registry row before the move
                  to: str, # new state
                  alias: str | None = None, # of a shadow
@@ -204,7 +204,7 @@ def _production_dates(row: dict, to: str) -> dict:
     if to == "production": return dict(production_start_date=today(), production_end_date=None)
     return dict(production_end_date=today()) if row["is_production"] else {}
 
-# %% ../../nbs/model/35_registry.ipynb #4a5f58a3
+# %% ../../nbs/model/35_registry.ipynb #0d09d934
 def _record(tx: Transaction, row: dict, from_state: str | None, to: str, reason: str, actor: str,
             evidence: dict | None = None, override: bool = False, expires: datetime | None = None) -> None:
     "Append one row to the history; its id counts the model's moves, so two racing moves cannot both be the next."
@@ -213,7 +213,7 @@ def _record(tx: Transaction, row: dict, from_state: str | None, to: str, reason:
                 evidence_json=canonical_json(evidence) if evidence else None, is_override=override, occurred_at=now(), override_expires_at=expires)
     tx.write(HISTORY, pl.DataFrame([move], schema=table(HISTORY).schema()), mode="append")
 
-# %% ../../nbs/model/35_registry.ipynb #c471ce56
+# %% ../../nbs/model/35_registry.ipynb #d05777b1
 def _save(tx: Transaction, row: dict) -> None:
     "Write a row; a row that contradicts itself, or a second production model, rolls everything back."
     schema = {c.name: c.frame for c in table(REGISTRY).columns if c.name in row}
@@ -222,7 +222,7 @@ def _save(tx: Transaction, row: dict) -> None:
     live = tx.sql(f"SELECT COUNT(*) AS n FROM {REGISTRY} WHERE is_production AND model_family = @f", f=row["model_family"])["n"][0]
     if live > 1: raise Refusal(f"Family {row['model_family']} would have {live} production models", "at most one is allowed", "promote one of them")
 
-# %% ../../nbs/model/35_registry.ipynb #2887897e
+# %% ../../nbs/model/35_registry.ipynb #d1a5c5f8
 def _move(tx: Transaction, model_id: str, to: str, command: str, reason: str, actor: str,
           alias: str | None = None, # of a shadow
           **recorded, # evidence, override, expires
@@ -236,7 +236,7 @@ def _move(tx: Transaction, model_id: str, to: str, command: str, reason: str, ac
     _save(tx, after)
     return after
 
-# %% ../../nbs/model/35_registry.ipynb #1a091207
+# %% ../../nbs/model/35_registry.ipynb #8928a2e9
 _one_at_a_time = threading.RLock()
 
 def _publish(self: Registry, tx: Transaction, family: str) -> None:
@@ -250,14 +250,14 @@ def changing(self: Registry, family: str):
         yield tx
         _publish(self, tx, family)
 
-# %% ../../nbs/model/35_registry.ipynb #3984d2d2
+# %% ../../nbs/model/35_registry.ipynb #d1c12aee
 def who() -> str:
     "The actor that is recorded when none is given."
     import getpass
     try: return getpass.getuser()
     except (KeyError, OSError): return "unknown"
 
-# %% ../../nbs/model/35_registry.ipynb #cfe89bf8
+# %% ../../nbs/model/35_registry.ipynb #7bc7a1a5
 def register(self: Registry,
              bundle: Bundle, # uploaded before
              uri: str, # from `upload`
@@ -278,7 +278,7 @@ def register(self: Registry,
 
 Registry.register = register
 
-# %% ../../nbs/model/35_registry.ipynb #770f3b6d
+# %% ../../nbs/model/35_registry.ipynb #1ade15c5
 MAX_SHADOWS = 5 # per family
 
 def _room(tx: Transaction, family: str) -> None:
@@ -286,7 +286,7 @@ def _room(tx: Transaction, family: str) -> None:
     n = tx.sql(f"SELECT COUNT(*) AS n FROM {REGISTRY} WHERE state = 'shadow' AND model_family = @f", f=family)["n"][0]
     if n >= MAX_SHADOWS: raise Refusal(f"Family {family} has {n} shadows", f"at most {MAX_SHADOWS} run side by side", "nbprops registry disable or retire one")
 
-# %% ../../nbs/model/35_registry.ipynb #4bfeaf78
+# %% ../../nbs/model/35_registry.ipynb #84f88c0d
 def enable(self: Registry, model_id: str,
            alias: str | None = None, # system id instead of the model id
            reason: str = "enabled", actor: str | None = None,
@@ -302,7 +302,7 @@ def enable(self: Registry, model_id: str,
 
 Registry.enable = enable
 
-# %% ../../nbs/model/35_registry.ipynb #fc00780d
+# %% ../../nbs/model/35_registry.ipynb #7829983a
 def _simple(command: str, # disable or retire
             to: str) -> callable:
     "A move that needs only a reason."
@@ -314,18 +314,18 @@ def _simple(command: str, # disable or retire
 
 Registry.disable, Registry.retire = _simple("disable", "candidate"), _simple("retire", "retired")
 
-# %% ../../nbs/model/35_registry.ipynb #ed4b01e4
+# %% ../../nbs/model/35_registry.ipynb #5227f292
 def newest_verdict(self: Registry, model_id: str) -> dict: # verdict, experiment_id, git_commit
-    "The newest judgement of a model: training or a later `gates run`."
+    "The newest judgement under the default policy: training or a later `gates run`; a policy kept for replay promotes nobody."
     q = """SELECT gate_verdict, experiment_id, git_commit FROM nba_predictions.ml_experiments
-           WHERE model_id = @m AND status = 'completed' AND gate_verdict IS NOT NULL ORDER BY completed_at DESC, experiment_id DESC LIMIT 1"""
+           WHERE model_id = @m AND status = 'completed' AND gate_verdict IS NOT NULL AND COALESCE(gate_policy, 'default') = 'default' ORDER BY completed_at DESC, experiment_id DESC LIMIT 1"""
     found = self.wh.sql(q, m=model_id)
     row = self.get(model_id)
-    return found.row(0, named=True) if found.height else dict(gate_verdict=row["gate_verdict"], experiment_id=row["experiment_id"], git_commit=row["git_commit"])
+    return found.row(0, named=True) if found.height else dict(gate_verdict=row["gate_verdict"] if (row["gate_policy"] or "default") == "default" else None, experiment_id=row["experiment_id"], git_commit=row["git_commit"])
 
 Registry.newest_verdict = newest_verdict
 
-# %% ../../nbs/model/35_registry.ipynb #8b84b339
+# %% ../../nbs/model/35_registry.ipynb #b201a44e
 PAIRS_SQL = """SELECT s.game_date, s.game_id, s.player_lookup, s.predicted_points AS shadow, p.predicted_points AS production, s.actual_points AS actual, s.line_value AS line,
   s.recommendation AS shadow_side, p.recommendation AS production_side, s.result AS shadow_result, p.result AS production_result
 FROM nba_predictions.prediction_accuracy AS s
@@ -341,7 +341,7 @@ def pairs(self: Registry, shadow_id: str, production_id: str,
 
 Registry.pairs = pairs
 
-# %% ../../nbs/model/35_registry.ipynb #d0b49076
+# %% ../../nbs/model/35_registry.ipynb #b069a3db
 def _won(pairs: pl.DataFrame, who: str, # shadow or production
         ) -> pl.Series: # True, False, null
     "Result of the edge 3+ picks of one model."
@@ -360,7 +360,7 @@ def paired_report(pairs: pl.DataFrame, # from `pairs`
     return dict(verdict=verdict, rows=pairs.height, days=day.n_unique(), mae_difference=str(mae), hit_rate_difference=str(hr), **side["shadow"], **side["production"],
                 disagreements=apart.height, shadow_wins_them=int((apart["shadow_result"] == "WIN").sum()))
 
-# %% ../../nbs/model/35_registry.ipynb #2e660fe4
+# %% ../../nbs/model/35_registry.ipynb #47022557
 MIN_SHADOW_DATES, MIN_COMMON_ROWS = 2, 50
 
 def promotion_gaps(self: Registry, row: dict, # registry row of the shadow
@@ -379,7 +379,7 @@ def promotion_gaps(self: Registry, row: dict, # registry row of the shadow
 
 Registry.promotion_gaps = promotion_gaps
 
-# %% ../../nbs/model/35_registry.ipynb #61f9fcf0
+# %% ../../nbs/model/35_registry.ipynb #0eeb8c1d
 def _initial_gaps(row: dict, live: dict | None, verdict: dict) -> list[str]:
     "What forbids an initial promotion."
     gaps = [f"the family has a production model ({live['model_id']})"] if live else []
@@ -401,7 +401,7 @@ def promote(self: Registry, model_id: str,
 
 Registry.promote = promote
 
-# %% ../../nbs/model/35_registry.ipynb #c087481b
+# %% ../../nbs/model/35_registry.ipynb #8c7c3da9
 def _take_over(self: Registry, row: dict, live: dict | None, # the successor; the production model that the caller judged it against
                command: str, reason: str, actor: str | None, **recorded) -> dict:
     "Retire the production model, if any, and put another in its place: one transaction."
@@ -410,14 +410,14 @@ def _take_over(self: Registry, row: dict, live: dict | None, # the successor; th
         after = _move(tx, row["model_id"], "production", command, reason, actor or who(), **recorded)
     return after
 
-# %% ../../nbs/model/35_registry.ipynb #00d35fe2
+# %% ../../nbs/model/35_registry.ipynb #689bbd80
 def standing(self: Registry, model_id: str) -> str: # proven or unproven
     "`unproven` until the newest verdict is PROMOTE."
     return "proven" if self.newest_verdict(model_id)["gate_verdict"] == "PROMOTE" else "unproven"
 
 Registry.standing = standing
 
-# %% ../../nbs/model/35_registry.ipynb #28dd7f48
+# %% ../../nbs/model/35_registry.ipynb #63e0b005
 def previous_production(self: Registry, family: str) -> str | None: # model_id
     "The model that was production before the present one."
     q = f"""SELECT h.model_id FROM {HISTORY} AS h JOIN {REGISTRY} AS r ON r.model_id = h.model_id
@@ -440,18 +440,18 @@ def rollback(self: Registry, family: str,
 
 Registry.previous_production, Registry.rollback = previous_production, rollback
 
-# %% ../../nbs/model/35_registry.ipynb #2e9867c7
-UNPLAYED = "game_id IN (SELECT game_id FROM nba_reference.nba_schedule WHERE game_date >= @since AND game_status = 1)"
+# %% ../../nbs/model/35_registry.ipynb #0656bc84
+UNPLAYED = "game_id IN (SELECT game_id FROM nba_reference.nba_schedule WHERE game_date >= @since AND game_status = 1 AND (game_start_utc IS NULL OR game_start_utc > @t))"
 
 def _withdraw(tx: Transaction, model_id: str, reason: str) -> int: # rows
     "Unplayed active predictions of a model become inactive."
     where = f"model_id = @m AND is_active AND game_date >= @since AND {UNPLAYED}"
-    since = today()
-    n = tx.sql(f"SELECT COUNT(*) AS n FROM nba_predictions.player_prop_predictions WHERE {where}", m=model_id, since=since)["n"][0]
-    tx.sql(f"UPDATE nba_predictions.player_prop_predictions SET is_active = FALSE, invalidation_reason = @r, updated_at = @t WHERE {where}", m=model_id, since=since, r=f"model blocked: {reason}", t=now())
+    since, t = today(), now()
+    n = tx.sql(f"SELECT COUNT(*) AS n FROM nba_predictions.player_prop_predictions WHERE {where}", m=model_id, since=since, t=t)["n"][0]
+    tx.sql(f"UPDATE nba_predictions.player_prop_predictions SET is_active = FALSE, invalidation_reason = @r, invalidated_at = @t, updated_at = @t WHERE {where}", m=model_id, since=since, r=f"model blocked: {reason}", t=t)
     return int(n)
 
-# %% ../../nbs/model/35_registry.ipynb #5da41e90
+# %% ../../nbs/model/35_registry.ipynb #1b54e621
 PICKS = "nba_predictions.signal_best_bets_picks"
 
 def _retract(tx: Transaction, model_id: str, reason: str) -> int: # retracted picks
@@ -459,7 +459,7 @@ def _retract(tx: Transaction, model_id: str, reason: str) -> int: # retracted pi
     cols = table(PICKS).content
     newest = tx.sql(f"""SELECT {', '.join(cols)} FROM {PICKS} WHERE game_date >= @since
         QUALIFY publication_version = MAX(publication_version) OVER (PARTITION BY game_date, policy)""", since=today())
-    unplayed = tx.sql(f"SELECT game_id FROM nba_reference.nba_schedule WHERE game_date >= @since AND game_status = 1", since=today())
+    unplayed = tx.sql(f"SELECT game_id FROM nba_reference.nba_schedule WHERE {UNPLAYED}", since=today(), t=now())
     mine = (pl.col("source_model_id") == model_id) & ~pl.col("is_retracted") & pl.col("game_id").is_in(unplayed["game_id"].implode())
     again = newest.filter(mine.any().over("game_date", "policy"))
     if not again.height: return 0
@@ -468,7 +468,7 @@ def _retract(tx: Transaction, model_id: str, reason: str) -> int: # retracted pi
     if tx.write(PICKS, said, mode="append").quarantined: raise Refusal("A retracted pick breaks a rule of its table", "the picks of this model could not be retracted", "nbprops query nba_orchestration.quarantine, mend the rows, and block again")
     return again.filter(mine).height
 
-# %% ../../nbs/model/35_registry.ipynb #59313399
+# %% ../../nbs/model/35_registry.ipynb #3ddb50f6
 def block(self: Registry, model_id: str, reason: str, actor: str | None = None) -> dict: # row, predictions, picks
     "Forbid a model: state, unplayed predictions and published picks in one transaction."
     row = self.get(model_id)
@@ -479,7 +479,7 @@ def block(self: Registry, model_id: str, reason: str, actor: str | None = None) 
 
 Registry.block = block
 
-# %% ../../nbs/model/35_registry.ipynb #867554e9
+# %% ../../nbs/model/35_registry.ipynb #f1f45265
 def unblock(self: Registry, model_id: str, reason: str, actor: str | None = None) -> dict:
     "Blocked to shadow, after the file has been proven again."
     row = self.get(model_id)
@@ -491,7 +491,7 @@ def unblock(self: Registry, model_id: str, reason: str, actor: str | None = None
 
 Registry.unblock = unblock
 
-# %% ../../nbs/model/35_registry.ipynb #71907400
+# %% ../../nbs/model/35_registry.ipynb #8e1d9b90
 def override(self: Registry, model_id: str,
              gate: str, # the gate that is overridden
              reason: str, expires: datetime, actor: str | None = None) -> dict:
@@ -502,7 +502,7 @@ def override(self: Registry, model_id: str,
 
 Registry.override = override
 
-# %% ../../nbs/model/35_registry.ipynb #6a61b97a
+# %% ../../nbs/model/35_registry.ipynb #21088308
 def _file_faults(self: Registry, row: dict) -> list[str]:
     "What is wrong with the files behind a row."
     try: bundle = load(self, row)
@@ -519,7 +519,7 @@ def _row_faults(self: Registry, row: dict) -> list[str]:
     if not moves.height: return out + ["it has no history"]
     return out + ([] if moves["to_state"][-1] == row["state"] else [f"the history ends in {moves['to_state'][-1]}, the state is {row['state']}"])
 
-# %% ../../nbs/model/35_registry.ipynb #83e1686b
+# %% ../../nbs/model/35_registry.ipynb #2e589f5c
 def _family_faults(self: Registry, family: str, live: list[str], # production model ids
                   ) -> list[str]:
     "What is wrong with a family."
@@ -538,7 +538,7 @@ def validate(self: Registry) -> pl.DataFrame: # subject, fault; no rows = all is
 
 Registry.validate = validate
 
-# %% ../../nbs/model/35_registry.ipynb #306b1df0
+# %% ../../nbs/model/35_registry.ipynb #f4879790
 def repair(self: Registry) -> list[str]: # families whose manifest was renewed
     "Renew manifests that an interrupted command left behind."
     stale = [f for f in self.rows()["model_family"].unique().sort() if not self.store.exists(manifest_path(f)) or not same_manifest(self.store.get_json(manifest_path(f)), self.manifest(f))]
@@ -547,7 +547,7 @@ def repair(self: Registry) -> list[str]: # families whose manifest was renewed
 
 Registry.repair = repair
 
-# %% ../../nbs/model/35_registry.ipynb #a3e20496
+# %% ../../nbs/model/35_registry.ipynb #6ace1b1f
 def listing(self: Registry) -> pl.DataFrame: # one row per model, newest first within its family
     "What `registry list` shows: state, window, evidence, 12 digits of the hash."
     r = self.rows()
@@ -565,7 +565,7 @@ def compare(self: Registry, a: str, b: str) -> pl.DataFrame: # column, a, b; onl
 
 Registry.listing, Registry.features, Registry.compare = listing, features, compare
 
-# %% ../../nbs/model/35_registry.ipynb #890d82a5
+# %% ../../nbs/model/35_registry.ipynb #b9c948be
 def pending(self: Registry) -> list[str]: # model_ids
     "Shadows whose promotion was requested at training and not yet carried out."
     q = f"""SELECT r.model_id FROM {REGISTRY} AS r JOIN {HISTORY} AS h ON h.model_id = r.model_id
@@ -574,7 +574,7 @@ def pending(self: Registry) -> list[str]: # model_ids
 
 Registry.pending = pending
 
-# %% ../../nbs/model/35_registry.ipynb #9224c9b2
+# %% ../../nbs/model/35_registry.ipynb #f89584ee
 def store_ls(self: Registry) -> pl.DataFrame: # path, registered; one row per model file
     "Model files in the store and whether the registry knows them; an interrupted retrain may leave one that it does not."
     known = set(self.rows()["model_file_name"])

@@ -9,7 +9,7 @@ __all__ = ['MIN_EVALUATION_ROWS', 'EVAL_DAYS', 'TRAIN_DAYS', 'Dates', 'Recipe', 
            'with_evaluation', 'log_experiment', 'after_verdict', 'Outcome', 'keep', 'carry_out', 'results_of',
            'retrain', 'earlier_looks', 'case_of', 'judge_again', 'log_verdict']
 
-# %% ../../nbs/model/36_retrain.ipynb #b6812959
+# %% ../../nbs/model/36_retrain.ipynb #0af82da0
 import json, secrets
 import polars as pl
 from collections.abc import Callable
@@ -29,7 +29,7 @@ from .predictor import Bundle, LoadError, make_bundle, open_bundle, save_bundle
 from .registry import REGISTRY, Registry
 from .training import MIN_TRAINING_ROWS, Trained, check_rows, data_snapshot_hash, expected_offset, seed_list, train, training_rows
 
-# %% ../../nbs/model/36_retrain.ipynb #f5a5cc94
+# %% ../../nbs/model/36_retrain.ipynb #ca35482d
 MIN_EVALUATION_ROWS, EVAL_DAYS, TRAIN_DAYS = 100, 28, 56
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +42,7 @@ class Dates:
     eval_days: int | None = None # default 28
     strict_window: bool = False # refuse instead of carving
 
-# %% ../../nbs/model/36_retrain.ipynb #f06441f1
+# %% ../../nbs/model/36_retrain.ipynb #e6520c2c
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     "What to train."
@@ -60,7 +60,7 @@ class Recipe:
     params: dict = field(default_factory=dict) # overrides of the training parameters
     min_rows: int = MIN_TRAINING_ROWS # below which the window is refused
 
-# %% ../../nbs/model/36_retrain.ipynb #a1960328
+# %% ../../nbs/model/36_retrain.ipynb #b2e4561e
 @dataclass(frozen=True, kw_only=True)
 class Request(Dates, Recipe):
     "What someone asks for: dates, recipe, judgement, and what to do with the result."
@@ -76,7 +76,7 @@ class Request(Dates, Recipe):
     skip_auto_register: bool = False
     dry_run: bool = False
 
-# %% ../../nbs/model/36_retrain.ipynb #da257746
+# %% ../../nbs/model/36_retrain.ipynb #f317c6b7
 def _conflicts(r: Request) -> list[tuple[bool, str]]: # (is it so, what is wrong)
     "Combinations of flags that cannot be meant."
     alone = lambda a, b: (a is None) != (b is None)
@@ -93,9 +93,10 @@ def _conflicts(r: Request) -> list[tuple[bool, str]]: # (is it so, what is wrong
         (r.force and not r.reason, "--force needs --reason"),
         (r.initial and not r.promote, "--initial belongs to --promote"),
         (r.initial and not r.reason, "--initial needs --reason"),
+        (r.promote and r.policy != "default", f"--promote goes by the default policy, {r.policy} decides nothing"),
         ((r.enable or r.promote) and (r.skip_auto_register or r.skip_auto_upload), "--enable and --promote need the registry row that --skip-auto-... leaves out")]
 
-# %% ../../nbs/model/36_retrain.ipynb #99f8116c
+# %% ../../nbs/model/36_retrain.ipynb #32233b8a
 def check_flags(r: Request) -> None:
     "Refuse contradictory flags, and flags of paths that this version does not have."
     wrong = [what for so, what in _conflicts(r) if so]
@@ -104,7 +105,7 @@ def check_flags(r: Request) -> None:
     if r.line_as_of != "tip": raise Refusal(f"--line-as-of {r.line_as_of} is not available in this version", "training reads the lines known at tip-off", "leave it out")
     policy(r.policy); seed_list(r.seed, r.seeds); resolve_params(**r.params)
 
-# %% ../../nbs/model/36_retrain.ipynb #c08796fd
+# %% ../../nbs/model/36_retrain.ipynb #3bd41654
 @dataclass(frozen=True)
 class Windows:
     "Requested and effective training window, and the evaluation; all ends inclusive."
@@ -118,7 +119,7 @@ class Windows:
         say = lambda w: f"{w[0]}..{w[1]}"
         return f"training {say(self.effective)}" + (f" (requested {say(self.requested)}, carved)" if self.carved else "") + f", evaluation {say(self.evaluation)}"
 
-# %% ../../nbs/model/36_retrain.ipynb #4e6a8ba4
+# %% ../../nbs/model/36_retrain.ipynb #edf9dd1f
 def explicit_windows(start: date, end: date, eval_start: date, eval_end: date) -> Windows:
     "Both windows as given; order and overlap are checked."
     for a, b, what in ((start, end, "training"), (eval_start, eval_end, "evaluation")):
@@ -126,7 +127,7 @@ def explicit_windows(start: date, end: date, eval_start: date, eval_end: date) -
     if eval_start <= end: raise Refusal(f"The evaluation {eval_start}..{eval_end} begins inside the training {start}..{end}", "a model judged on its own training days looks brilliant (temporal_disjoint)", "begin the evaluation after the training")
     return Windows((start, end), (start, end), (eval_start, eval_end))
 
-# %% ../../nbs/model/36_retrain.ipynb #2c0076b3
+# %% ../../nbs/model/36_retrain.ipynb #d581bea4
 def carve(start: date, end: date, # requested training window, inclusive
           days: int, # of evaluation
           strict: bool = False, # refuse instead
@@ -137,7 +138,7 @@ def carve(start: date, end: date, # requested training window, inclusive
     if first - timedelta(1) < start: raise Refusal(f"The window {start}..{end} is too short to carve {days} evaluation days from it", "nothing would be left to train on", "widen --train-start, or lower --eval-days")
     return Windows((start, end), (start, first - timedelta(1)), (first, end))
 
-# %% ../../nbs/model/36_retrain.ipynb #d2412232
+# %% ../../nbs/model/36_retrain.ipynb #0dac36f7
 def plan_windows(r: Request,
                  graded: Callable, # (start, end) -> graded rows
                  newest: Callable, # () -> newest graded date
@@ -153,7 +154,7 @@ def plan_windows(r: Request,
     after = explicit_windows(r.train_start, r.train_end, r.train_end + timedelta(1), r.train_end + timedelta(days))
     return after if graded(*after.evaluation) >= MIN_EVALUATION_ROWS else carve(r.train_start, r.train_end, days, r.strict_window)
 
-# %% ../../nbs/model/36_retrain.ipynb #3da6022c
+# %% ../../nbs/model/36_retrain.ipynb #57598ed1
 @dataclass(frozen=True)
 class Plan:
     "A request that has passed every check."
@@ -172,7 +173,7 @@ class Plan:
     looks: int = 1 # candidates judged in this command
     def __repr__(self) -> str: return f"Plan({self.family}, {self.windows}, {self.contract.count} features, {self.rows.height} + {self.holdout.height} rows)"
 
-# %% ../../nbs/model/36_retrain.ipynb #6cedcc28
+# %% ../../nbs/model/36_retrain.ipynb #23a4ee0e
 def check_holdout(holdout: pl.DataFrame, # evaluation rows
                   windows: Windows) -> None:
     "Refuse an evaluation that is too small to say anything."
@@ -180,7 +181,7 @@ def check_holdout(holdout: pl.DataFrame, # evaluation rows
         a, b = windows.evaluation
         raise Refusal(f"The evaluation {a}..{b} holds {holdout.height} graded rows", f"at least {MIN_EVALUATION_ROWS} are needed", "choose other dates, or build features and lines for these")
 
-# %% ../../nbs/model/36_retrain.ipynb #c0fd33fd
+# %% ../../nbs/model/36_retrain.ipynb #d57c5834
 def duplicates(registry: Registry, p: "Plan") -> list[str]: # model_ids
     "Registered models of equal family, contract, window, data, parameters, seeds and ensemble."
     q = """model_family = @f AND contract_hash = @c AND training_start_date = @a AND training_end_date = @b
@@ -196,7 +197,7 @@ def refuse_duplicate(registry: Registry, p: "Plan") -> None:
 
 
 
-# %% ../../nbs/model/36_retrain.ipynb #3fd6a779
+# %% ../../nbs/model/36_retrain.ipynb #e0537abb
 def experiments_on(wh: Warehouse, kind: str, # experiment type
                    start: date, end: date, # evaluation dates
                   ) -> int:
@@ -204,7 +205,7 @@ def experiments_on(wh: Warehouse, kind: str, # experiment type
     q = "SELECT COUNT(*) AS n FROM nba_predictions.ml_experiments WHERE experiment_type = @k AND eval_start_date <= @b AND eval_end_date >= @a"
     return int(wh.sql(q, k=kind, a=start, b=end)["n"][0])
 
-# %% ../../nbs/model/36_retrain.ipynb #4748a856
+# %% ../../nbs/model/36_retrain.ipynb #548dc03e
 def make_plan(r: Request, wh: Warehouse, store: Store,
               looks: int = 1, # candidates judged in this command
              ) -> Plan:
@@ -222,7 +223,7 @@ def make_plan(r: Request, wh: Warehouse, store: Store,
     refuse_duplicate(registry, p)
     return p
 
-# %% ../../nbs/model/36_retrain.ipynb #38ec2f15
+# %% ../../nbs/model/36_retrain.ipynb #eca4fc33
 def bundle_of(p: Plan, t: Trained) -> Bundle:
     "The fresh model with everything that is known before its evaluation."
     at = now()
@@ -232,42 +233,45 @@ def bundle_of(p: Plan, t: Trained) -> Bundle:
                  params_hash=p.params_hash, git_commit=build_commit(), trained_at=at.isoformat(), training_samples=t.rows.height, expected_offset=expected_offset(t))
     return make_bundle(t.artefact, p.contract, t.x, t.loss, stem, p.family.name, **facts)
 
-# %% ../../nbs/model/36_retrain.ipynb #85adeb2d
+# %% ../../nbs/model/36_retrain.ipynb #4dc037d9
 def reopen(bundle: Bundle) -> tuple[Bundle, tuple[str, ...]]: # the reloaded bundle, faults
     "Save, load and prove: from here on only the reloaded copy predicts."
     try: return open_bundle(bundle.cbm, bundle.sidecar(), bundle.sha256), ()
     except LoadError as e: return bundle, (str(e),)
 
-# %% ../../nbs/model/36_retrain.ipynb #15d03423
-def incumbent_bundle(p: Plan, registry: Registry) -> Bundle | None:
-    "The family's production model, if it could serve on these dates."
-    if p.incumbent is None: return None
-    fits = set(profile_feeds(p.incumbent["feed_profile"])) <= set(profile_feeds(p.contract.feed_profile))
-    return registry.load(p.incumbent) if fits else None
+# %% ../../nbs/model/36_retrain.ipynb #757795a8
+def incumbent_bundle(registry: Registry,
+                     incumbent: dict | None, # registry row
+                     profile: str, # feeds of the dates, such as box+props
+                    ) -> Bundle | None:
+    "The production model, if it could serve on these dates."
+    if incumbent is None: return None
+    fits = set(profile_feeds(incumbent["feed_profile"])) <= set(profile_feeds(profile))
+    return registry.load(incumbent) if fits else None
 
-# %% ../../nbs/model/36_retrain.ipynb #df3c240b
+# %% ../../nbs/model/36_retrain.ipynb #58b03907
 def card_facts(p: Plan) -> dict:
     "What the card shows beside the gates: how well the set knows the line, how often these dates were used, what the profile dropped."
     residual, free = market_residual(p.rows, p.contract.names), p.family.feature_set.endswith("nomarket")
     return dict(market_residual=residual, market_limit=LEAK_LIMIT, market_leak=bool(free and residual < LEAK_LIMIT), runs_to_date=p.runs_to_date, windows=p.windows.spec(),
                 training_samples=p.rows.height, dropped_features=[f.name for f in p.contract.dropped], snapshot=p.snapshot)
 
-# %% ../../nbs/model/36_retrain.ipynb #a7ffb81e
+# %% ../../nbs/model/36_retrain.ipynb #96afb133
 def judge(p: Plan, bundle: Bundle, t: Trained, registry: Registry, faults: tuple = ()) -> tuple[pl.DataFrame, GateReport]:
     "Score the holdout through the reloaded bundle and run the gates."
-    scored = score(p.holdout, bundle, t.models, incumbent_bundle(p, registry))
+    scored = score(p.holdout, bundle, t.models, incumbent_bundle(registry, p.incumbent, p.contract.feed_profile))
     case = Case(scored, p.family.name, *p.windows.effective, offset=bundle.expected_offset, coverage=feature_coverage(p.rows, p.holdout, p.contract), contract_faults=faults,
                 incumbent=p.incumbent["model_id"] if p.incumbent else None, looks=p.looks, feed_profile=p.contract.feed_profile, extra=card_facts(p))
     return scored, run_gates(case, p.request.policy)
 
-# %% ../../nbs/model/36_retrain.ipynb #479bbf06
+# %% ../../nbs/model/36_retrain.ipynb #1417857c
 def with_evaluation(bundle: Bundle, scored: pl.DataFrame, report: GateReport) -> Bundle:
     "The bundle completed by its evaluation: metrics, residuals for probabilities, verdict."
     residuals = (scored["actual"] - scored["predicted"]).round(3).sort().to_list()
     judged = dict(policy=report.policy, policy_hash=report.policy_hash, verdict=report.verdict)
     return bundle.with_spec(**json.loads(canonical_json(plain(dict(evaluation=metrics(scored), residuals=residuals, gates=judged)))))
 
-# %% ../../nbs/model/36_retrain.ipynb #32fac40e
+# %% ../../nbs/model/36_retrain.ipynb #3fd54a50
 def log_experiment(wh: Warehouse, p: Plan,
                    experiment_id: str, # 8 hex
                    status: str, # running, completed or failed
@@ -282,7 +286,7 @@ def log_experiment(wh: Warehouse, p: Plan,
     schema = table("nba_predictions.ml_experiments").schema()
     wh.write("nba_predictions.ml_experiments", pl.DataFrame([row], schema={k: schema[k] for k in row}))
 
-# %% ../../nbs/model/36_retrain.ipynb #f79047c7
+# %% ../../nbs/model/36_retrain.ipynb #0c40dc3a
 def after_verdict(r: Request, registry: Registry, row: dict) -> dict: # registry row
     "Enable or promote as the request and the verdict allow."
     who, verdict = row["model_id"], row["gate_verdict"]
@@ -294,7 +298,7 @@ def after_verdict(r: Request, registry: Registry, row: dict) -> dict: # registry
         return registry.promote(who) if free else row
     return registry.enable(who) if r.enable else row
 
-# %% ../../nbs/model/36_retrain.ipynb #583eda17
+# %% ../../nbs/model/36_retrain.ipynb #831ce568
 @dataclass(frozen=True)
 class Outcome:
     "What a retrain came to."
@@ -315,7 +319,7 @@ class Outcome:
         state = f", {self.row['state']}" if self.row else ", not registered"
         return f"{self.bundle.model_id}{state}. {sentence(self.report)}"
 
-# %% ../../nbs/model/36_retrain.ipynb #0161f549
+# %% ../../nbs/model/36_retrain.ipynb #5609fc14
 def keep(p: Plan, bundle: Bundle, report: GateReport, registry: Registry, experiment_id: str) -> tuple[str, dict | None]: # path, registry row
     "Upload and register, or keep the files in the home folder, as the request says."
     if p.request.skip_auto_upload: return str(save_bundle(bundle, home()/"local_models")), None
@@ -327,7 +331,7 @@ def keep(p: Plan, bundle: Bundle, report: GateReport, registry: Registry, experi
                             parent_model_id=p.incumbent["model_id"] if p.incumbent else None, experiment_id=experiment_id, notes=None)
     return uri, after_verdict(p.request, registry, row)
 
-# %% ../../nbs/model/36_retrain.ipynb #6a685001
+# %% ../../nbs/model/36_retrain.ipynb #73065b13
 def carry_out(p: Plan, wh: Warehouse, registry: Registry, experiment_id: str,
               say: Callable, # told each step
              ) -> Outcome:
@@ -342,13 +346,13 @@ def carry_out(p: Plan, wh: Warehouse, registry: Registry, experiment_id: str,
     path, row = keep(p, bundle, report, registry, experiment_id)
     return Outcome(p, bundle, report, scored, row, experiment_id, path)
 
-# %% ../../nbs/model/36_retrain.ipynb #facc35f3
+# %% ../../nbs/model/36_retrain.ipynb #26211efe
 def results_of(o: Outcome) -> dict: # plain numbers
     "What the experiment row keeps of an outcome."
     found = dict(summary=o.report.summary, operating_characteristic=list(o.report.characteristic), strengths=list(o.report.strengths))
     return plain(found | ({"weekly": o.weekly().to_dicts()} if o.plan.request.walkforward else {}))
 
-# %% ../../nbs/model/36_retrain.ipynb #745616fe
+# %% ../../nbs/model/36_retrain.ipynb #16137b9b
 def retrain(request: Request,
             wh: Warehouse,
             store: Store | None = None, # default from the settings
@@ -367,7 +371,7 @@ def retrain(request: Request,
     log_experiment(wh, p, eid, "completed", model_id=o.bundle.model_id, model_path=o.path, results_json=canonical_json(results_of(o)), gates_json=o.report.to_json(), gate_policy=o.report.policy, gate_verdict=o.report.verdict)
     return o
 
-# %% ../../nbs/model/36_retrain.ipynb #3d8f2469
+# %% ../../nbs/model/36_retrain.ipynb #82f14272
 def earlier_looks(wh: Warehouse, model_id: str, start: date, end: date, # evaluation dates
                  ) -> int:
     "Verdicts already given to this model on overlapping dates."
@@ -375,7 +379,7 @@ def earlier_looks(wh: Warehouse, model_id: str, start: date, end: date, # evalua
            AND eval_start_date <= @b AND eval_end_date >= @a"""
     return int(wh.sql(q, m=model_id, a=start, b=end)["n"][0])
 
-# %% ../../nbs/model/36_retrain.ipynb #611406b7
+# %% ../../nbs/model/36_retrain.ipynb #eb928e0a
 def case_of(wh: Warehouse, registry: Registry, row: dict, # registry row
             start: date, end: date, # evaluation dates
            ) -> Case:
@@ -385,11 +389,12 @@ def case_of(wh: Warehouse, registry: Registry, row: dict, # registry row
     rival = live if live and live["model_id"] != row["model_id"] else None
     if holdout.height < MIN_EVALUATION_ROWS: raise Refusal(f"{start}..{end} holds {holdout.height} graded rows", f"at least {MIN_EVALUATION_ROWS} are needed", "choose other dates")
     window, c = (row["training_start_date"], row["training_end_date"]), contract(row["feature_set"], row["feed_profile"])
-    return Case(score(holdout, bundle, None, registry.load(rival) if rival else None), row["model_family"], *window, offset=bundle.expected_offset,
+    other = incumbent_bundle(registry, rival, feed_profile(wh, [(start, end)]))
+    return Case(score(holdout, bundle, None, other), row["model_family"], *window, offset=bundle.expected_offset,
                 coverage=feature_coverage(training_rows(wh, *window), holdout, c), incumbent=rival["model_id"] if rival else None,
                 looks=1 + earlier_looks(wh, row["model_id"], start, end), feed_profile=row["feed_profile"], run_mode="judged again")
 
-# %% ../../nbs/model/36_retrain.ipynb #af678d6e
+# %% ../../nbs/model/36_retrain.ipynb #d7888198
 def judge_again(wh: Warehouse, store: Store, model_id: str,
                 start: date | None = None, end: date | None = None, # evaluation dates; default the 28 days up to the newest graded date
                 policy_name: str = "default",
@@ -403,7 +408,7 @@ def judge_again(wh: Warehouse, store: Store, model_id: str,
     log_verdict(wh, row, start, end, report)
     return report
 
-# %% ../../nbs/model/36_retrain.ipynb #8fe06c4c
+# %% ../../nbs/model/36_retrain.ipynb #4c340061
 def log_verdict(wh: Warehouse, row: dict, start: date, end: date, report: GateReport) -> None: # registry row, evaluation dates
     "An experiment row of type `gates`."
     s = report.summary

@@ -5,14 +5,18 @@
 # %% auto #0
 __all__ = ['PLAYED', 'WHO_PLAYED', 'STATISTICS', 'STEPS', 'share_of_played', 'phase_sql', 'writes_sql']
 
-# %% ../../nbs/ops/61b_checks_facts.ipynb #dc6eb7e9
+# %% ../../nbs/ops/61b_checks_facts.ipynb #be3d2631
 from ..data.tables import TABLES
 from ..features.catalogue import NAMES
 from .judge import CHECKS, Limit, check
 
-# %% ../../nbs/ops/61b_checks_facts.ipynb #9a76d5b5
+# %% ../../nbs/ops/61b_checks_facts.ipynb #5e5ef16b
 check("schedule_loaded", "games that are on one schedule only, or that should be there and are not", {"value": Limit("= 0")}, """
-WITH raw AS (SELECT game_id FROM nba_raw.nbac_schedule WHERE game_date = @d AND NOT is_all_star),
+WITH raw AS (
+  SELECT r.game_id FROM nba_raw.nbac_schedule AS r WHERE r.game_date = @d AND NOT r.is_all_star AND NOT (r.game_status = 1 AND EXISTS ( -- announced anew under another date
+    SELECT 1 FROM nba_raw.nbac_schedule AS o WHERE o.nba_game_id = r.nba_game_id AND o.nba_game_id LIKE '00%' AND o.game_id != r.game_id
+      AND LEAST(o.home_team_tricode, o.away_team_tricode) = LEAST(r.home_team_tricode, r.away_team_tricode) AND GREATEST(o.home_team_tricode, o.away_team_tricode) = GREATEST(r.home_team_tricode, r.away_team_tricode)
+      AND (o.game_status = 3 OR COALESCE(o.tip_known_at > r.tip_known_at, r.tip_known_at IS NULL AND o.tip_known_at IS NOT NULL))))),
 ref AS (SELECT game_id FROM nba_reference.nba_schedule WHERE game_date = @d),
 facts AS (
   SELECT (SELECT COUNT(*) FROM raw FULL OUTER JOIN ref ON raw.game_id = ref.game_id WHERE raw.game_id IS NULL OR ref.game_id IS NULL) AS apart, (SELECT COUNT(*) FROM ref) AS n,
@@ -23,7 +27,7 @@ SELECT apart + IF(n = 0 AND (traces > 0 OR (in_season > 0 AND later = 0)), 1, 0)
   CASE WHEN apart > 0 THEN 'the reference schedule differs from the feed' WHEN n = 0 AND traces > 0 THEN 'box scores or lines exist for a date without games' WHEN n = 0 AND in_season > 0 AND later = 0 THEN 'the schedule ends before the season does' END AS note
 FROM facts""", impact="Everything that counts games counts wrong.", cause="The schedule feed did not land, or the reference was not rebuilt after it.", command="nbprops ingest PATH")
 
-# %% ../../nbs/ops/61b_checks_facts.ipynb #c4cd20df
+# %% ../../nbs/ops/61b_checks_facts.ipynb #7487cafb
 PLAYED = "SELECT game_id FROM nba_reference.nba_schedule WHERE game_date = @d AND (game_status = 3 OR COALESCE(game_start_utc, @night) <= @settled)"
 check("box_games", "played games without a box score of both teams", {"value": Limit("= 0", "<= 2")}, f"""
 WITH played AS ({PLAYED}),
@@ -32,13 +36,13 @@ SELECT COUNTIF(COALESCE(b.teams, 0) < 2) AS value, COUNT(*) AS n, STRING_AGG(IF(
 FROM played AS p LEFT JOIN boxes AS b ON b.game_id = p.game_id""", valid="played settled feed:box", mode="post",
       impact="These games have no summaries and cannot be graded.", cause="The box feed is late or lost.", command="nbprops ingest PATH, then nbprops phase status --phase 2 --date {d}")
 
-# %% ../../nbs/ops/61b_checks_facts.ipynb #ca3a0ee7
+# %% ../../nbs/ops/61b_checks_facts.ipynb #287b61ec
 check("box_rows", "player rows per game", {"fewest": Limit(">= @box_low", ">= 1"), "most": Limit("<= 40", "any")}, f"""
 SELECT MIN(COALESCE(b.k, 0)) AS fewest, MAX(COALESCE(b.k, 0)) AS most, COUNT(*) AS n FROM ({PLAYED}) AS p
 LEFT JOIN (SELECT game_id, COUNT(*) AS k FROM nba_raw.nbac_player_boxscores WHERE game_date = @d GROUP BY game_id) AS b ON b.game_id = p.game_id""",
       valid="played settled feed:box", mode="post", impact="A half-loaded box turns missing players into voids.", cause="A feed that broke off, or a game loaded twice under two names.", command="nbprops ingest PATH")
 
-# %% ../../nbs/ops/61b_checks_facts.ipynb #e15986cb
+# %% ../../nbs/ops/61b_checks_facts.ipynb #aaf1c378
 WHO_PLAYED = r"""SELECT game_id, player_lookup FROM nba_raw.nbac_player_boxscores
   WHERE game_date = @d AND player_status = 'active' AND (points > 0 OR fg_attempts > 0 OR NOT REGEXP_CONTAINS(COALESCE(minutes, 'unknown'), r'^0+([:.]0+)?$'))"""
 
@@ -48,32 +52,32 @@ def share_of_played(condition: str, # on the summary row s
     return f"""SELECT 100.0*SAFE_DIVIDE(COUNTIF(COALESCE({condition}, FALSE)), COUNT(*)) AS value, COUNT(*) AS n FROM ({WHO_PLAYED}) AS b
 LEFT JOIN nba_analytics.player_game_summary AS s ON s.game_id = b.game_id AND s.player_lookup = b.player_lookup AND s.game_date = @d"""
 
-# %% ../../nbs/ops/61b_checks_facts.ipynb #c97df5e7
+# %% ../../nbs/ops/61b_checks_facts.ipynb #8c97e68c
 check("minutes_coverage", "of those who played, with minutes in the summary", {"value": Limit(">= 90", ">= 80", "percent")}, share_of_played("s.minutes_played > 0"), valid="played settled feed:box", mode="post",
       impact="Averages and fatigue of the next days are computed without these games.", cause="The summary was built before the box was complete.", command="nbprops features --start-date {d} --end-date {d}")
 
-# %% ../../nbs/ops/61b_checks_facts.ipynb #349db562
+# %% ../../nbs/ops/61b_checks_facts.ipynb #cf5d7464
 check("usage_coverage", "of those who played, with a usage rate", {"value": Limit(">= 80", ">= 50", "percent")}, share_of_played("s.usage_rate IS NOT NULL"), valid="played settled feed:team_box", mode="post",
       impact="usage_spike_score and usage_rate_last_5 go missing for the next days.", cause="Team rows came after the players' rows.", command="nbprops features --start-date {d} --end-date {d}")
 
-# %% ../../nbs/ops/61b_checks_facts.ipynb #032f3774
+# %% ../../nbs/ops/61b_checks_facts.ipynb #b790b40a
 check("zone_coverage", "of those who played, with every shot in a zone", {"value": Limit(">= 80", ">= 50", "percent")}, share_of_played("s.has_complete_shot_zones"), valid="played shots_due feed:shots", mode="post",
       impact="Shot shares and the zone mismatch go missing.", cause="Play-by-play is late or incomplete.", command="nbprops ingest PATH, then nbprops features --start-date {d} --end-date {d}")
 
-# %% ../../nbs/ops/61b_checks_facts.ipynb #bf8923c0
+# %% ../../nbs/ops/61b_checks_facts.ipynb #04065fc7
 check("team_rows", "team rows missing or too many, offence and defence", {"value": Limit("= 0")}, f"""
 WITH played AS ({PLAYED})
 SELECT ABS((SELECT COUNT(*) FROM nba_analytics.team_offense_game_summary AS t JOIN played AS p ON p.game_id = t.game_id WHERE t.game_date = @d) - 2*(SELECT COUNT(*) FROM played))
   + ABS((SELECT COUNT(*) FROM nba_analytics.team_defense_game_summary AS t JOIN played AS p ON p.game_id = t.game_id WHERE t.game_date = @d) - 2*(SELECT COUNT(*) FROM played)) AS value, (SELECT COUNT(*) FROM played) AS n""",
       valid="played settled feed:box", mode="post", impact="Pace, ratings and usage of these games are missing.", cause="The team box score did not land for a game.", command="nbprops phase status --phase 3 --date {d}")
 
-# %% ../../nbs/ops/61b_checks_facts.ipynb #3d59645a
+# %% ../../nbs/ops/61b_checks_facts.ipynb #e072a2d0
 STATISTICS = ("points minutes_played assists offensive_rebounds defensive_rebounds steals blocks turnovers personal_fouls plus_minus fg_attempts fg_makes three_pt_attempts three_pt_makes ft_attempts ft_makes usage_rate ts_pct efg_pct").split()
 check("dnp_nulls", "players who did not play and have a statistic", {"value": Limit("= 0")},
       f"SELECT COALESCE(COUNTIF({' OR '.join(f'{c} IS NOT NULL' for c in STATISTICS)}), 0) AS value, COUNT(*) AS n FROM nba_analytics.player_game_summary WHERE game_date = @d AND is_dnp",
       impact="Their averages fall, and every feature made from them.", cause="A writer filled absent values with zeros.", command="nbprops features --start-date {d} --end-date {d}")
 
-# %% ../../nbs/ops/61b_checks_facts.ipynb #99ead219
+# %% ../../nbs/ops/61b_checks_facts.ipynb #64bbb125
 def phase_sql(phase: int) -> str: # GoogleSQL
     "Processors of a phase that are not in order; before the games phase 3 means the slate."
     own, want = ("TRUE", "5") if phase == 4 else ("(@after OR processor = 'upcoming_player_game_context')", "IF(@after, 4, 1)")
@@ -87,14 +91,14 @@ named AS (SELECT processor, CASE WHEN status IN ('FAILED', 'BLOCKED', 'PENDING')
 SELECT COALESCE(COUNTIF(state = 'bad'), 0) + GREATEST({want} - COUNT(*), 0) AS not_done, COALESCE(COUNTIF(state = 'pending'), 0) AS never_triggered, COALESCE(COUNTIF(state = 'part'), 0) AS partial,
   COALESCE(COUNTIF(state = 'sent'), 0) AS unconfirmed, COUNT(*) AS n, STRING_AGG(IF(state = 'ok', NULL, processor || ' ' || status), ', ' ORDER BY processor) AS note FROM named"""
 
-# %% ../../nbs/ops/61b_checks_facts.ipynb #823db703
+# %% ../../nbs/ops/61b_checks_facts.ipynb #74d05cc3
 STEPS = {"not_done": Limit("= 0"), "never_triggered": Limit("= 0"), "partial": Limit("= 0", "any"), "unconfirmed": Limit("= 0", "any")}
 check("phase3_complete", "processors of phase 3 that are not in order", STEPS, phase_sql(3), valid="games morning warm",
       impact="The next slate is built on yesterday's knowledge, or not at all.", cause="An input is missing (BLOCKED), a step failed, or nobody started the next one.", command="nbprops phase status --phase 3 --date {d}")
 check("phase4_complete", "processors of phase 4 that are not in order", STEPS, phase_sql(4), valid="games morning warm",
       impact="Players without feature rows are not predicted.", cause="An upstream table is missing, or the run broke off.", command="nbprops phase status --phase 4 --date {d}")
 
-# %% ../../nbs/ops/61b_checks_facts.ipynb #38994592
+# %% ../../nbs/ops/61b_checks_facts.ipynb #35eb5f2b
 def writes_sql() -> str: # GoogleSQL
     "Rows of the last three dates over all dated tables."
     own = [t for t in TABLES.values() if t.partition and not t.name.startswith("nba_orchestration.")]
@@ -108,7 +112,7 @@ SELECT 100.0*SAFE_DIVIDE(COALESCE(SUM(b.k), 0), COALESCE(SUM(b.k), 0) + MAX(t.k)
 FROM total AS t LEFT JOIN bad AS b ON TRUE""", impact="Rows that were delivered are missing everywhere downstream.", cause="A feed changed its shape or unit.",
       command='nbprops query "SELECT table_name, rule_id, value_text FROM nba_orchestration.quarantine WHERE game_date = DATE \'{d}\' AND resolved_at IS NULL"')
 
-# %% ../../nbs/ops/61b_checks_facts.ipynb #2f913577
+# %% ../../nbs/ops/61b_checks_facts.ipynb #d7e928a8
 check("backfill_failed", "dates of back-fills that failed and were not repeated", {"value": Limit("= 0")}, """
 SELECT COALESCE(COUNTIF(status = 'FAILED'), 0) AS value, COUNT(*) AS n, STRING_AGG(IF(status = 'FAILED', job || ' ' || CAST(game_date AS STRING) || ': ' || COALESCE(last_error, 'no message'), NULL), '; ' ORDER BY game_date) AS note FROM nba_orchestration.backfill_state WHERE game_date BETWEEN @season AND @d""",
       impact="These dates hold old or no rows.", cause="See the message of the failed date.", command="run the same back-fill again; it retries failed dates only")
