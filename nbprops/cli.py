@@ -5,13 +5,13 @@
 # %% auto #0
 __all__ = ['app', 'AsJson', 'Day', 'ROW_CHANGING', 'Words', 'Reason', 'registry_app', 'Text', 'gates_app', 'backfill_app',
            'worker_app', 'phase_app', 'validate_app', 'report_app', 'day', 'span', 'plain', 'frame_text', 'show',
-           'main', 'demo', 'ingest', 'synth', 'migrate', 'tables', 'query', 'registry_list', 'registry_show',
+           'demo', 'ingest', 'synth', 'migrate', 'tables', 'query', 'registry_list', 'registry_show',
            'registry_history', 'registry_features', 'registry_manifest', 'registry_production', 'registry_compare',
            'registry_validate', 'registry_enable', 'registry_promote', 'registry_rollback', 'retrain', 'gate_rows',
            'gates_run', 'backfill_phase4', 'backfill_predictions', 'backfill_grading', 'predict', 'worker_status',
-           'verify_attribution', 'phase_status', 'validate_daily', 'report_daily', 'report_card']
+           'verify_attribution', 'phase_status', 'validate_daily', 'report_daily', 'report_card', 'main']
 
-# %% ../nbs/70_cli.ipynb #174b3fca
+# %% ../nbs/70_cli.ipynb #1d16402a
 import json, sys
 from datetime import date
 from pathlib import Path
@@ -19,12 +19,12 @@ from typing import Annotated, Optional
 import typer
 from .settings import Refusal
 
-# %% ../nbs/70_cli.ipynb #a1e8ea0f
+# %% ../nbs/70_cli.ipynb #2369ba04
 app = typer.Typer(help="Train, gate, register, serve, grade and explain NBA points-prop models.", no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 Day = Annotated[Optional[str], typer.Option(help="Date, YYYY-MM-DD.")]
 
-# %% ../nbs/70_cli.ipynb #6115092f
+# %% ../nbs/70_cli.ipynb #999c1063
 def day(text: str | None, # YYYY-MM-DD
         default: date | None = None) -> date | None:
     "A date, or a refusal that shows how to write one."
@@ -32,14 +32,14 @@ def day(text: str | None, # YYYY-MM-DD
     try: return date.fromisoformat(text)
     except ValueError: raise Refusal(f"'{text}' is no date", "", "write it as YYYY-MM-DD, for example 2026-02-01") from None
 
-# %% ../nbs/70_cli.ipynb #8fda7ddf
+# %% ../nbs/70_cli.ipynb #060c5370
 def span(start: str | None, end: str | None) -> tuple[date, date]:
     "An inclusive range; both ends or neither make sense."
     if start is None or end is None: raise Refusal("A range needs both --start-date and --end-date", "half a range would have to be guessed", "give both")
     if day(start) > day(end): raise Refusal(f"{start} is after {end}", "the range is empty", "swap the two dates")
     return day(start), day(end)
 
-# %% ../nbs/70_cli.ipynb #b5d7df1c
+# %% ../nbs/70_cli.ipynb #77644106
 def plain(value):
     "A value that JSON can hold."
     import polars as pl
@@ -50,7 +50,7 @@ def plain(value):
     if isinstance(value, float) and value != value: return None
     return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)
 
-# %% ../nbs/70_cli.ipynb #ad00e199
+# %% ../nbs/70_cli.ipynb #0e4aa14b
 def frame_text(frame, # polars frame
                title: str = "",
               ) -> None:
@@ -71,7 +71,7 @@ def _cell(v) -> str:
     if isinstance(v, float): return f"{v:.2f}".rstrip("0").rstrip(".")
     return str(v)
 
-# %% ../nbs/70_cli.ipynb #51e1f1ad
+# %% ../nbs/70_cli.ipynb #e6a26b16
 def show(value, # frame, dict, dataclass or text
          as_json: bool) -> None:
     "Print an answer."
@@ -81,7 +81,7 @@ def show(value, # frame, dict, dataclass or text
     elif isinstance(value, dict): print("\n".join(f"{k}: {v}" for k, v in value.items()))
     else: print(value)
 
-# %% ../nbs/70_cli.ipynb #854f4149
+# %% ../nbs/70_cli.ipynb #0288ab13
 def _unexpected(e: Exception) -> int:
     "Keep the traceback, print one sentence."
     import traceback
@@ -92,25 +92,12 @@ def _unexpected(e: Exception) -> int:
     print(f"nbprops: something broke that should not: {type(e).__name__}: {str(e).splitlines()[0][:200] if str(e) else ''} ({where}).", file=sys.stderr)
     return 3
 
-# %% ../nbs/70_cli.ipynb #192400d5
-def main(args: list[str] | None = None) -> None:
-    "Entry point of `nbprops`."
-    try: code = app(args=args, standalone_mode=False) or 0
-    except Refusal as e: print(f"nbprops: {e}", file=sys.stderr); code = e.exit_code
-    except KeyboardInterrupt: print("nbprops: interrupted; finished steps are kept", file=sys.stderr); code = 130
-    except SystemExit as e: code = e.code or 0
-    except typer.Exit as e: code = e.exit_code
-    except typer.Abort: print("nbprops: interrupted; finished steps are kept", file=sys.stderr); code = 130
-    except BrokenPipeError: sys.stderr.close(); code = 0 # the reader had enough
-    except Exception as e: code = 2 if hasattr(e, "format_message") else 3; print(f"nbprops: {e.format_message().rstrip('.')} Mend: nbprops --help", file=sys.stderr) if code == 2 else _unexpected(e)
-    raise SystemExit(code if isinstance(code, int) else 0)
-
-# %% ../nbs/70_cli.ipynb #bc637362
+# %% ../nbs/70_cli.ipynb #be0d653f
 def _negative(bad: bool) -> None:
     "Exit with 1 after a negative verdict."
     if bad: raise typer.Exit(1)
 
-# %% ../nbs/70_cli.ipynb #ca7fce23
+# %% ../nbs/70_cli.ipynb #a6b8ed86
 def _version(value: bool) -> None:
     "Print the version and stop."
     if value:
@@ -121,7 +108,7 @@ def _version(value: bool) -> None:
 def _root(version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False) -> None:
     "Train, gate, register, serve, grade and explain NBA points-prop models."
 
-# %% ../nbs/70_cli.ipynb #9279edf4
+# %% ../nbs/70_cli.ipynb #b4237533
 @app.command()
 def demo(data: Annotated[Optional[Path], typer.Option(help="Folder of real feeds; default: the simulated league.")] = None, seed: int = 0, as_json: AsJson = False) -> None:
     "Play the whole story: load, compute, train, judge, serve, grade, report."
@@ -129,7 +116,7 @@ def demo(data: Annotated[Optional[Path], typer.Option(help="Folder of real feeds
     out = play(data=data, seed=seed, quiet=as_json)
     if as_json: show(out, True)
 
-# %% ../nbs/70_cli.ipynb #a3f8f9fb
+# %% ../nbs/70_cli.ipynb #e4eef0e4
 @app.command()
 def ingest(path: Path, snapshot_at: Annotated[Optional[str], typer.Option(help="When a feed without times was seen, ISO with zone.")] = None, as_json: AsJson = False) -> None:
     "Load landed feeds: a file or a folder."
@@ -142,7 +129,7 @@ def synth(season: str = "2025-26", light: bool = False, seed: int = 0, fault: An
     from nbprops.story import load_simulated
     show(load_simulated(season, seed, light, tuple(fault or ())), as_json)
 
-# %% ../nbs/70_cli.ipynb #8a79713c
+# %% ../nbs/70_cli.ipynb #08e8789e
 ROW_CHANGING = ("DELETE", "DROP", "TRUNCATE", "INSERT", "MERGE", "CREATE")
 
 def _refuse_writing(script: str) -> None:
@@ -151,7 +138,7 @@ def _refuse_writing(script: str) -> None:
     for _, s in statements(script):
         if s.split(None, 1)[0].upper() in ROW_CHANGING: raise Refusal(f"{s.split(None, 1)[0].upper()} changes the warehouse", "query asks and does not change rows", "add --write if you mean it")
 
-# %% ../nbs/70_cli.ipynb #79be8c8f
+# %% ../nbs/70_cli.ipynb #f754a560
 @app.command()
 def migrate(as_json: AsJson = False) -> None:
     "Create the warehouse, or bring it to the declared shape."
@@ -166,7 +153,7 @@ def tables(name: Annotated[Optional[str], typer.Argument(help="One table; defaul
     import polars as pl
     show(dictionary(name) if name else pl.DataFrame([(t.name, ", ".join(t.key), t.partition, t.declared, t.doc) for t in TABLES.values()], schema=["table", "key", "partition", "columns", "what"], orient="row"), as_json)
 
-# %% ../nbs/70_cli.ipynb #1fd66a3b
+# %% ../nbs/70_cli.ipynb #b4e4a30e
 @app.command()
 def query(sql: Annotated[Optional[str], typer.Argument(help="One GoogleSQL statement.")] = None, file: Annotated[Optional[Path], typer.Option(help="A script; each answer is printed under its comment.")] = None, write: bool = typer.Option(False, "--write", help="Also run statements that add or remove rows."), as_json: AsJson = False) -> None:
     "Ask the warehouse in GoogleSQL."
@@ -181,7 +168,7 @@ def query(sql: Annotated[Optional[str], typer.Argument(help="One GoogleSQL state
         if comment: print(f"-- {comment}")
         print("done") if not answer.columns else show(answer, False)
 
-# %% ../nbs/70_cli.ipynb #63cdc087
+# %% ../nbs/70_cli.ipynb #8936f410
 Words = Annotated[str, typer.Argument(help="Model id: the file name without .cbm.")]
 Reason = Annotated[str, typer.Option(help="Why; kept in the history.")]
 registry_app = typer.Typer(help="Models and their states.", no_args_is_help=True)
@@ -194,7 +181,7 @@ def _registry():
     from nbprops.model.registry import Registry
     return Registry(Warehouse(), Store())
 
-# %% ../nbs/70_cli.ipynb #0c658c3e
+# %% ../nbs/70_cli.ipynb #f7cb3436
 @registry_app.command("list")
 def registry_list(as_json: AsJson = False) -> None:
     "All models with state, window, evidence and hash."
@@ -216,7 +203,7 @@ def registry_features(model_id: Words, as_json: AsJson = False) -> None:
     names = _registry().features(model_id)
     show(names if as_json else "\n".join(names), as_json)
 
-# %% ../nbs/70_cli.ipynb #f80d7bf7
+# %% ../nbs/70_cli.ipynb #bcc79dde
 @registry_app.command("manifest")
 def registry_manifest(family: str, as_json: AsJson = False) -> None:
     "The manifest of a family."
@@ -240,7 +227,7 @@ def registry_validate(as_json: AsJson = False) -> None:
     show(faults if as_json or faults.height else "every file matches its registry row", as_json)
     _negative(faults.height > 0)
 
-# %% ../nbs/70_cli.ipynb #fc76396b
+# %% ../nbs/70_cli.ipynb #4ed6c25b
 def _moved(row: dict, as_json: bool) -> None:
     "Say what a model has become."
     show(row if as_json else f"{row['model_id']} is now {row['state']}" + (f", serving as {row['system_id']}" if row.get("system_id") and row["state"] in ("shadow", "production") else ""), as_json)
@@ -260,7 +247,7 @@ def registry_rollback(family: str = "v9_mae", to: Annotated[Optional[str], typer
     "The previous production model returns."
     _moved(_registry().rollback(family, to=to, reason=reason), as_json)
 
-# %% ../nbs/70_cli.ipynb #d72a8513
+# %% ../nbs/70_cli.ipynb #c3b6b0e6
 def _reasoned(name: str, text: str) -> None:
     "Register a command that takes a model and a reason."
     def command(model_id: Words, reason: Annotated[str, typer.Option(help="Why; kept in the history.")], as_json: AsJson = False) -> None:
@@ -270,7 +257,7 @@ def _reasoned(name: str, text: str) -> None:
 
 for _name, _text in (("disable", "Shadow to candidate."), ("retire", "Out of service."), ("block", "Forbid a model and withdraw its unplayed predictions."), ("unblock", "Blocked to shadow.")): _reasoned(_name, _text)
 
-# %% ../nbs/70_cli.ipynb #ee79b4c2
+# %% ../nbs/70_cli.ipynb #31a4d6db
 Text = Annotated[Optional[str], typer.Option()]
 
 def _walk(text: str | None) -> bool | str:
@@ -288,7 +275,7 @@ def retrain(name: Annotated[str, typer.Option(help="Experiment name.")], train_s
     given |= {k: day(given[k]) for k in ("train_start", "train_end", "eval_start", "eval_end")}
     _carry_out_retrain(given, as_json)
 
-# %% ../nbs/70_cli.ipynb #7e41b11b
+# %% ../nbs/70_cli.ipynb #8054cbe4
 def _carry_out_retrain(given: dict, as_json: bool) -> None:
     "Run a request and print what came of it."
     from nbprops.data.warehouse import Warehouse
@@ -301,14 +288,14 @@ def _carry_out_retrain(given: dict, as_json: bool) -> None:
         if outcome.report: show(gate_rows(outcome.report), False)
     _negative(outcome.exit_code == 1)
 
-# %% ../nbs/70_cli.ipynb #0461d85f
+# %% ../nbs/70_cli.ipynb #5f83c440
 def gate_rows(report): # one row per gate
     "The gates of a report as a table."
     import polars as pl
     return pl.DataFrame([(g.id, g.verdict, g.value, str(g.threshold), g.n, g.ci95_low, g.ci95_high, g.detail) for g in report.results],
                         schema=["gate", "verdict", "value", "threshold", "n", "low", "high", "detail"], orient="row", strict=False)
 
-# %% ../nbs/70_cli.ipynb #dcf03497
+# %% ../nbs/70_cli.ipynb #e62b74b9
 gates_app = typer.Typer(help="Verdicts.", no_args_is_help=True)
 app.add_typer(gates_app, name="gates")
 
@@ -323,7 +310,7 @@ def gates_run(model_id: Words, eval_start: Day = None, eval_end: Day = None, pol
     else: print(sentence(report)); show(gate_rows(report), False)
     _negative(report.verdict == "REJECT")
 
-# %% ../nbs/70_cli.ipynb #7887593c
+# %% ../nbs/70_cli.ipynb #ede04d1d
 backfill_app = typer.Typer(help="Compute a range of dates.", no_args_is_help=True)
 app.add_typer(backfill_app, name="backfill")
 
@@ -351,7 +338,7 @@ def backfill_grading(start_date: Day = None, end_date: Day = None, as_json: AsJs
     show(report, as_json)
     _negative(report.exit_code == 1)
 
-# %% ../nbs/70_cli.ipynb #8dc08bda
+# %% ../nbs/70_cli.ipynb #db0340bc
 def _worker(quiet: bool = True):
     "The worker of the configured warehouse and store."
     from nbprops.predict.worker import Worker
@@ -372,7 +359,7 @@ def worker_status(as_json: AsJson = False) -> None:
     status = _worker().status()
     show(status if as_json else status.with_columns(sha256=status["sha256"].str.head(12)).drop("model_version"), as_json)
 
-# %% ../nbs/70_cli.ipynb #17ddacd5
+# %% ../nbs/70_cli.ipynb #846cca56
 @app.command("verify-attribution")
 def verify_attribution(game_date: Day = None, system_id: Text = None, as_json: AsJson = False) -> None:
     "Can every row name the bytes that made it?"
@@ -383,7 +370,7 @@ def verify_attribution(game_date: Day = None, system_id: Text = None, as_json: A
     show(report, as_json)
     _negative(report.verdict in ("PARTIAL", "FAIL"))
 
-# %% ../nbs/70_cli.ipynb #6a6162af
+# %% ../nbs/70_cli.ipynb #5956b665
 phase_app = typer.Typer(help="Completion of the phases, computed from the data.", no_args_is_help=True)
 app.add_typer(phase_app, name="phase")
 
@@ -408,7 +395,7 @@ def validate_daily(date: Day = None, mode: Annotated[str, typer.Option(help="pre
     show(report, as_json)
     _negative(report.verdict in ("CRIT", "ERROR"))
 
-# %% ../nbs/70_cli.ipynb #1d637ad2
+# %% ../nbs/70_cli.ipynb #e7019a7b
 report_app = typer.Typer(help="Reports as notebook and HTML.", no_args_is_help=True)
 app.add_typer(report_app, name="report")
 
@@ -426,3 +413,21 @@ def report_card(model_id: Words, as_json: AsJson = False) -> None:
     "The gate card of a model."
     from nbprops.story import gate_card
     show(gate_card(model_id), as_json)
+
+# %% ../nbs/70_cli.ipynb #8f576532
+def _ended(text: str) -> str:
+    "A sentence with its full stop or question mark."
+    return text if text.endswith((".", "?", "!")) else text + "."
+
+# %% ../nbs/70_cli.ipynb #3c10d597
+def main(args: list[str] | None = None) -> None:
+    "Entry point of `nbprops`."
+    try: code = app(args=args, standalone_mode=False) or 0
+    except Refusal as e: print(f"nbprops: {e}", file=sys.stderr); code = e.exit_code
+    except KeyboardInterrupt: print("nbprops: interrupted; finished steps are kept", file=sys.stderr); code = 130
+    except SystemExit as e: code = e.code or 0
+    except typer.Exit as e: code = e.exit_code
+    except typer.Abort: print("nbprops: interrupted; finished steps are kept", file=sys.stderr); code = 130
+    except BrokenPipeError: sys.stderr.close(); code = 0 # the reader had enough
+    except Exception as e: code = 2 if hasattr(e, "format_message") else 3; print(f"nbprops: {_ended(e.format_message())} Mend: nbprops --help", file=sys.stderr) if code == 2 else _unexpected(e)
+    raise SystemExit(code if isinstance(code, int) else 0)

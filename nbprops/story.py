@@ -8,7 +8,7 @@ __all__ = ['NARROW', 'WIDE', 'FEBRUARY', 'SERVED', 'AFTERWARDS', 'STEPS', 'clock
            'attribution', 'daily_report', 'gate_card', 'reports', 'play', 'duel', 'summary', 'dropped', 'pasteable',
            'closing']
 
-# %% ../nbs/69_story.ipynb #8f4fcd24
+# %% ../nbs/69_story.ipynb #e0b75585
 import os
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,14 +20,14 @@ from .data.artifacts import Store
 from .data.runs import new_run_id, step
 from .data.warehouse import Warehouse
 
-# %% ../nbs/69_story.ipynb #7a56373f
+# %% ../nbs/69_story.ipynb #3052245c
 NARROW = date(2025, 11, 2), date(2026, 1, 8)
 WIDE = date(2025, 11, 2), date(2026, 1, 31)
 FEBRUARY = date(2026, 2, 1), date(2026, 2, 28)
 SERVED = date(2026, 2, 1), date(2026, 2, 10)
 AFTERWARDS = datetime(2026, 3, 1, 17, tzinfo=timezone.utc) # when the month can be judged
 
-# %% ../nbs/69_story.ipynb #4d837ce8
+# %% ../nbs/69_story.ipynb #a94c37a0
 @contextmanager
 def clock(at: datetime): # aware
     "Let `now()` be another instant inside the block."
@@ -36,7 +36,7 @@ def clock(at: datetime): # aware
     try: yield
     finally: os.environ.pop("NBPROPS_NOW") if before is None else os.environ.update(NBPROPS_NOW=before)
 
-# %% ../nbs/69_story.ipynb #c7b4e665
+# %% ../nbs/69_story.ipynb #d5e6c786
 @dataclass
 class Story:
     "What the steps share."
@@ -49,7 +49,7 @@ class Story:
     models: dict = field(default_factory=dict) # narrow, wide, noveg -> Outcome
     found: dict = field(default_factory=dict) # what each step came to
 
-# %% ../nbs/69_story.ipynb #bd908b6c
+# %% ../nbs/69_story.ipynb #7ff46c81
 def load_simulated(season: str = "2025-26", seed: int = 0, light: bool = False, faults: tuple = (), wh: Warehouse | None = None) -> pl.DataFrame: # one row per table
     "Simulate a season, land it, build the reference tables."
     from nbprops.data.league import simulate
@@ -69,7 +69,7 @@ def load_feeds(path: Path, wh: Warehouse | None = None, snapshot_at: str | None 
     build_reference(wh)
     return receipt_table(receipts)
 
-# %% ../nbs/69_story.ipynb #1079e26a
+# %% ../nbs/69_story.ipynb #1cbeb1ee
 def load(s: Story) -> str:
     "Raw feeds into nba_raw, reference tables from them."
     s.wh.migrate()
@@ -78,7 +78,7 @@ def load(s: Story) -> str:
         run.add(Counts(*(int(t[c].sum()) for c in ("read", "written", "quarantined", "present")), {"named rules": int(t["set_aside"].sum())}))
     return f"{t['read'].sum():,} rows read = {t['written'].sum():,} written + {t['quarantined'].sum():,} quarantined + {t['present'].sum():,} already there + {t['set_aside'].sum():,} set aside by rule"
 
-# %% ../nbs/69_story.ipynb #3519f4eb
+# %% ../nbs/69_story.ipynb #b6c48cef
 def compute_features(wh: Warehouse, start: date, end: date) -> pl.DataFrame: # table, rows, written, quarantined, present
     "Phase 3, phase 4 and the feature store of a range, and their completion records."
     from nbprops.features.facts import read_facts
@@ -95,7 +95,7 @@ def features(s: Story) -> str:
         run.add(Counts(*(int(t[c].sum()) for c in ("rows", "written", "quarantined", "present"))))
     return f"nine tables, {t['rows'].sum():,} rows; feature store {t.filter(pl.col('table').str.ends_with('store_v2'))['rows'][0]:,}"
 
-# %% ../nbs/69_story.ipynb #d28a0d13
+# %% ../nbs/69_story.ipynb #ce0b54f0
 def _train(s: Story, key: str, **request) -> str:
     "One retrain with the story's seeds, remembered under `key`."
     from nbprops.model.retrain import Request, retrain
@@ -122,7 +122,7 @@ def train_noveg(s: Story) -> str:
     "`v12_noveg_mae` until 31 January; a shadow, too."
     return _train(s, "noveg", family="v12_noveg_mae", train_start=WIDE[0], train_end=WIDE[1]) + _shadow(s, "noveg", "catboost_v12_noveg_mae_shadow")
 
-# %% ../nbs/69_story.ipynb #24933a76
+# %% ../nbs/69_story.ipynb #1d74861e
 def serve(s: Story) -> str:
     "The worker predicts every slate with production and shadows."
     from nbprops.ops.phases import reconcile
@@ -137,7 +137,7 @@ def serve(s: Story) -> str:
     n = s.wh.sql("SELECT COUNT(*) AS n, COUNT(DISTINCT system_id) AS k FROM player_prop_predictions WHERE game_date BETWEEN @a AND @b AND is_active", a=SERVED[0], b=SERVED[1])
     return f"{len(runs)} slates, {n['n'][0]:,} active predictions by {n['k'][0]} systems"
 
-# %% ../nbs/69_story.ipynb #72308cfb
+# %% ../nbs/69_story.ipynb #56b7cae0
 def grading(s: Story) -> str:
     "Results, once the games are final."
     from nbprops.predict.grading import grade
@@ -150,7 +150,7 @@ def attribution(s: Story) -> str:
     with clock(AFTERWARDS): s.found["attribution"] = r = verify_attribution(s.wh, s.store)
     return f"{r.verdict}"
 
-# %% ../nbs/69_story.ipynb #c0e285ce
+# %% ../nbs/69_story.ipynb #fd4a9b7f
 def daily_report(day: date, wh: Warehouse | None = None, out: Path | None = None) -> dict: # verdict and paths
     "Validate a day and write its report."
     from nbprops.ops.checks import validate_daily
@@ -168,7 +168,7 @@ def gate_card(model_id: str, out: Path | None = None) -> dict: # paths
     notebook, html = run_report("gate_card", {"model_id": model_id}, out or home()/"reports"/"models")
     return {"model_id": model_id, "notebook": str(notebook), "html": str(html)}
 
-# %% ../nbs/69_story.ipynb #aa2753c7
+# %% ../nbs/69_story.ipynb #2037adcb
 def reports(s: Story) -> str:
     "Daily validation report and gate card, as notebook and HTML."
     s.wh.publish()
@@ -177,11 +177,11 @@ def reports(s: Story) -> str:
         s.found["card"] = gate_card(s.models["wide"].bundle.model_id)
     return f"daily validation {s.found['daily']['verdict']}, gate card of the wide model"
 
-# %% ../nbs/69_story.ipynb #f18d9bc2
+# %% ../nbs/69_story.ipynb #24f42e5a
 STEPS = [("Load the feeds", load), ("Compute features", features), ("Train v9_mae, narrow window", train_narrow), ("Train v9_mae, wide window", train_wide),
          ("Train v12_noveg_mae, wide window", train_noveg), ("Serve ten slates", serve), ("Grade them", grading), ("Verify attribution", attribution), ("Write the reports", reports)]
 
-# %% ../nbs/69_story.ipynb #94851432
+# %% ../nbs/69_story.ipynb #80d9b843
 def _tell(quiet: bool):
     "A progress display and a function that reports a finished step."
     import sys
@@ -191,7 +191,7 @@ def _tell(quiet: bool):
     bar = Progress(SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), console=console, transient=True, disable=quiet or not console.is_terminal)
     return bar, console
 
-# %% ../nbs/69_story.ipynb #e9332aa9
+# %% ../nbs/69_story.ipynb #2686d3bb
 def play(data: Path | None = None, # folder of real feeds; None plays on the simulated league
          seed: int = 0, # of the league
          seeds: int = 5, # fits per model
@@ -213,13 +213,13 @@ def play(data: Path | None = None, # folder of real feeds; None plays on the sim
     if not quiet: print(closing(s))
     return summary(s)
 
-# %% ../nbs/69_story.ipynb #7e11e5c2
+# %% ../nbs/69_story.ipynb #b25e41e7
 def _refuse_other_story(s: Story) -> None:
     "A home that holds rows already is not overwritten."
     if s.wh.exists() and s.wh.sql("SELECT COUNT(*) AS n FROM nba_raw.nbac_schedule")["n"][0]:
         raise Refusal(f"{s.wh.path.parent} holds a story already, finished or interrupted", "two stories must never mix", f"rm -r {s.wh.path.parent}, or set NBPROPS_HOME to another folder")
 
-# %% ../nbs/69_story.ipynb #5e0cba85
+# %% ../nbs/69_story.ipynb #3e3e26a6
 def duel(s: Story) -> str: # one sentence
     "The wide against the narrow model, on identical rows."
     g = next((g for g in s.models["wide"].report.results if g.id == "paired_incumbent"), None)
@@ -227,21 +227,21 @@ def duel(s: Story) -> str: # one sentence
     better = "the wide window is better" if g.ci95_high < 0 else "the narrow window is better" if g.ci95_low > 0 else "no real difference"
     return f"Wide against narrow window: {better}; mean absolute error {g.value:+.3f} points [{g.ci95_low:+.3f}, {g.ci95_high:+.3f}] on {g.n:,} identical player-games."
 
-# %% ../nbs/69_story.ipynb #bf148ed5
+# %% ../nbs/69_story.ipynb #7b66382c
 def summary(s: Story) -> dict: # for programs
     "Verdicts, models and paths."
     o = {k: {"model_id": m.bundle.model_id, "verdict": m.verdict, "sha256": m.bundle.sha256, "profile": m.plan.contract.feed_profile, "features": m.plan.contract.count,
              "dropped": [f.name for f in m.plan.contract.dropped]} for k, m in s.models.items()}
     return {"home": str(home()), "models": o, "duel": duel(s), "attribution": s.found["attribution"].verdict, "daily": s.found["daily"], "card": s.found["card"]}
 
-# %% ../nbs/69_story.ipynb #a78c05bc
+# %% ../nbs/69_story.ipynb #c54f2703
 def dropped(s: Story) -> str: # a paragraph, empty under the full profile
     "What the feeds cannot feed, per model."
     lines = [f"  {m.plan.family}: {m.plan.contract.count} features under {m.plan.contract.feed_profile}; dropped for want of their feed: {', '.join(f.name for f in m.plan.contract.dropped)}"
              for k, m in s.models.items() if k != "wide" and m.plan.contract.dropped]
     return "\n".join(["Features that these feeds cannot feed:", *lines, ""]) if lines else ""
 
-# %% ../nbs/69_story.ipynb #c21536f4
+# %% ../nbs/69_story.ipynb #536c549f
 def pasteable(words: str, # what follows `nbprops`
              ) -> str:
     "A command as it can be pasted into this shell."
@@ -251,7 +251,7 @@ def pasteable(words: str, # what follows `nbprops`
     program = "nbprops" if found and Path(found).resolve() == mine.resolve() else os.path.relpath(mine) if mine.is_relative_to(Path.cwd()) else str(mine)
     return ("" if str(home()) == ".nbprops" else f"NBPROPS_HOME={shlex.quote(str(home()))} ") + f"{program} {words}"
 
-# %% ../nbs/69_story.ipynb #41c1c2a2
+# %% ../nbs/69_story.ipynb #5abe2edf
 def closing(s: Story) -> str:
     "The last words of the demo."
     from nbprops.model.gates import sentence
