@@ -117,8 +117,7 @@ def serving(s) -> None:
         row(f"slate of {some['n'].min()}-{some['n'].max()} players, {what}", f"{statistics.median(times[1:]):.2f} s warm", f"{times[0]:.2f} s first", "0.5 s")
 
 def command() -> None:
-    "The help of the command line, and the memory of the demo."
-    run = lambda *a: subprocess.run([sys.executable, "-m", "nbprops.cli", *a], capture_output=True, check=True)
+    "The help of the command line."
     python = best(lambda: subprocess.run([sys.executable, "-c", ""], check=True), 5)
     t = best(lambda: subprocess.run([str(Path(sys.executable).with_name("nbprops")), "--help"], capture_output=True, check=True), 5)
     row("nbprops --help", f"{t:.2f} s = {t/python:.1f}x", f"{python:.2f} s bare python", "0.4 s")
