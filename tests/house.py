@@ -3,7 +3,7 @@ import ast, json, re, shutil, sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-FLOORS = ["settings", "core", "stats", "data", "features", "model|signals", "predict", "ops", "story", "cli"]
+FLOORS = ["settings", "core", "stats", "data", "features", "model|signals", "predict", "ops", "story", "commands", "cli"]
 
 def readme_text() -> str:
     "README.md as Markdown from nbs/index.ipynb: prose, code and text results; cells marked `#| hide` are left out."

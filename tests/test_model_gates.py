@@ -4,7 +4,9 @@ from datetime import date
 import numpy as np
 import polars as pl
 import pytest
-from nbprops.model import evaluation as E, gates as G
+from nbprops.model import evaluation as E, gates as G, policies as P, questions as Q
+from nbprops.model.characteristics import old_policy_pass, operating_characteristic
+from nbprops.settings import canonical_json, sha256_of
 from nbprops.model.evaluation import picks, won_expr
 from nbprops.settings import Refusal
 from nbprops.stats import wilson
@@ -40,10 +42,11 @@ def test_incident_policy(id, rows, want):
 
 def test_policies_are_complete_and_hashed():
     "Fails when a gate of a policy does not exist, or a changed limit keeps its hash."
-    assert set(G.policy("default")["gates"]) == set(G.GATES) >= set(G.policy("incident-2026-02")["gates"])
+    both = [set(P.policy("default", scale)["gates"]) for scale in ("points", "probability")]
+    assert both[0] | both[1] == set(G.GATES) >= set(G.policy("incident-2026-02")["gates"])
     before = G.policy_hash("default")
-    changed = {**G.POLICIES["default"], "gates": {**G.POLICIES["default"]["gates"], "sample_edge3": dict(kind="hard", needed=99, short="INSUFFICIENT")}}
-    assert G.sha256_of(G.canonical_json(changed)) != before == G.policy_hash("default")
+    changed = {**P.POLICIES["default"], "gates": {**P.POLICIES["default"]["gates"], "sample_edge3": dict(kind="hard", needed=99, short="INSUFFICIENT")}}
+    assert sha256_of(canonical_json(changed)) != before == G.policy_hash("default")
     with pytest.raises(Refusal): G.policy("lenient")
 
 def _results(**verdicts): return [G.GateResult(k, "", None, "", 0, None, None, v, "") for k, v in verdicts.items()]
@@ -94,7 +97,7 @@ def test_tiers_use_the_average_before_the_game():
 def test_incumbent_is_not_judged_on_its_training_days():
     "Fails when common rows inside the incumbent's own training window stay in."
     c = case(GOOD.with_columns(pl.when(pl.col("game_date") > date(2026, 2, 20)).then("incumbent").alias("incumbent")))
-    assert G.common(c)["game_date"].min() > date(2026, 2, 20)
+    assert Q.common(c)["game_date"].min() > date(2026, 2, 20)
 
 def test_the_evaluator_itself_refuses_overlap():
     "Fails when a script can score a model on its own training days."
@@ -118,14 +121,14 @@ def test_market_residual_finds_the_hidden_line():
 
 def test_strengths_need_thirty_and_a_bound():
     "Fails when a lucky segment of few picks is called a strength."
-    found = E.strengths(GOOD)
-    assert found and all(s["wins"] + s["losses"] >= 30 and wilson(s["wins"], s["wins"] + s["losses"], 1.645)[0] >= .523 for s in found) and E.strengths(BAD) == [] == E.strengths(FEW)
+    found = E.strengths(picks(GOOD))
+    assert found and all(s["wins"] + s["losses"] >= 30 and wilson(s["wins"], s["wins"] + s["losses"], 1.645)[0] >= .523 for s in found) and E.strengths(picks(BAD)) == [] == E.strengths(picks(FEW))
 
 def test_operating_characteristic_of_the_old_and_the_new():
     "Fails when the card's power table is wrong: 5 % for break-even, and 10 and 17 % under the old policy."
-    t = G.operating_characteristic(300, 110/2.1)
+    t = operating_characteristic(300, 110/2.1)
     assert t["pass_"].round(0).to_list() == [1, 5, 23, 48, 84] and t["n_for_80"].to_list()[2:] == [2243, 719, 263]
-    assert [round(100*G.old_policy_pass(50, p)) for p in (.5, 110/210)] == [10, 17]
+    assert [round(100*old_policy_pass(50, p)) for p in (.5, 110/210)] == [10, 17]
 
 @pytest.mark.parametrize("looks", [1, 7])
 def test_break_even_models_are_rarely_promoted(looks):
@@ -133,7 +136,7 @@ def test_break_even_models_are_rarely_promoted(looks):
     rng, hits, trials, p = np.random.default_rng(11), 0, 300, 110/210
     day = pl.Series(np.repeat(np.arange(25), 12))
     for _ in range(trials):
-        passed = [G.bounds(G.hit_rate(pl.Series(rng.random(300) < p), day), .05/looks)[0] >= 100*p for _ in range(looks)]
+        passed = [Q.bounds(Q.hit_rate(pl.Series(rng.random(300) < p), day), .05/looks)[0] >= 100*p for _ in range(looks)]
         hits += any(passed)
     assert hits/trials <= .05 + 2.5*np.sqrt(.05*.95/trials)
 

@@ -8,8 +8,8 @@ import pytest
 from nbprops.data.artifacts import Store
 from nbprops.data.tables import table
 from nbprops.data.warehouse import Warehouse
-from nbprops.model import registry as R
-from nbprops.settings import Refusal, canonical_json
+from nbprops.model import moves, registry as R
+from nbprops.settings import Refusal, canonical_json, now, today
 from tests.model_toys import bundle
 
 @pytest.fixture(scope="module")
@@ -75,7 +75,7 @@ def test_derived_columns_cannot_disagree(reg):
     for wrong in (dict(enabled=True), dict(is_production=True), dict(status="production"), dict(state="shadow"), dict(sha256="abc"), dict(enabled=None)):
         before = everything(reg)
         with pytest.raises(Refusal, match="contradicts"):
-            with reg.wh.transaction() as tx: R._save(tx, {**reg.get(m), **wrong})
+            with moves.opened(reg) as here: moves._save(here, {**here.get(m), **wrong})
         assert same(before, everything(reg))
 
 def test_one_production_per_family(reg):
@@ -84,7 +84,7 @@ def test_one_production_per_family(reg):
     reg.enable(a); reg.enable(b); reg.promote(a)
     row = reg.get(b)
     with pytest.raises(Refusal, match="2 production models"):
-        with reg.wh.transaction() as tx: R._move(tx, b, "production", "promote", "race", "me")
+        with moves.opened(reg) as here: moves.move(here, b, "production", "promote", "race", "me")
     assert reg.production("v9_mae")["model_id"] == a and reg.get(b) == row
 
 def test_races_of_two_promotions(reg):
@@ -161,10 +161,10 @@ def test_rejected_needs_a_dated_override(reg):
 
 def _slate(reg, model_id):
     "One played and one unplayed game of today with an active prediction and a published pick each."
-    today = R.today()
-    games = pl.DataFrame([dict(game_id=g, season="2025-26", away_team_tricode="BOS", home_team_tricode="NYK", game_date=today, game_status=s, is_playoffs=False, neutral_site=False) for g, s in (("g1", 1), ("g3", 3))])
+    day = today()
+    games = pl.DataFrame([dict(game_id=g, season="2025-26", away_team_tricode="BOS", home_team_tricode="NYK", game_date=day, game_status=s, is_playoffs=False, neutral_site=False) for g, s in (("g1", 1), ("g3", 3))])
     reg.wh.write("nba_reference.nba_schedule", games)
-    fill = {"STRING": "x", "DATE": today, "FLOAT64": 1.0, "BOOL": False, "INT64": 1, "TIMESTAMP": datetime(2026, 2, 1, tzinfo=timezone.utc), "ARRAY<STRING>": ["x"], "NUMERIC(5,1)": 20.5}
+    fill = {"STRING": "x", "DATE": day, "FLOAT64": 1.0, "BOOL": False, "INT64": 1, "TIMESTAMP": datetime(2026, 2, 1, tzinfo=timezone.utc), "ARRAY<STRING>": ["x"], "NUMERIC(5,1)": 20.5}
     both = [(g, m) for g in ("g1", "g3") for m in (model_id, "other")]
     preds = [dict(prediction_id=g + m, game_id=g, system_id=m, model_id=m, player_lookup="p", is_active=True, model_load_source="CODE", has_prop_line=True, line_value=20.5) for g, m in both]
     picks = [dict(player_lookup=g + m, game_id=g, source_model_id=m, policy="default", publication_version=1, line_value=20.5) for g, m in both]
@@ -187,7 +187,7 @@ def test_block_cascade(reg):
 def test_block_after_the_tip_touches_nothing(reg):
     "Fails when a schedule that lags behind the game lets a block erase what was served."
     m = enter(reg); reg.enable(m); _slate(reg, m)
-    tip = lambda hours: reg.wh.sql("UPDATE nba_reference.nba_schedule SET game_start_utc = @t WHERE game_id = 'g1'", t=R.now() + timedelta(hours=hours))
+    tip = lambda hours: reg.wh.sql("UPDATE nba_reference.nba_schedule SET game_start_utc = @t WHERE game_id = 'g1'", t=now() + timedelta(hours=hours))
     tip(-1)
     late = reg.block(m, "late"); reg.unblock(m, "again"); tip(1)
     early = reg.block(m, "in time")
@@ -215,9 +215,10 @@ def test_edited_sidecar_is_refused(reg):
     with pytest.raises(Refusal, match="not the file that was registered"): reg.enable(m)
 
 def test_same_name_twice_is_refused(reg):
-    "Fails when a second file can take the name of a registered one."
+    "Fails when a second file can take the name of a registered one, or the same file again is refused."
     b = bundle(1); uri = reg.upload(b); reg.register(b, uri)
-    with pytest.raises(Refusal, match="exists already"): reg.upload(b)
+    assert reg.upload(b) == uri
+    with pytest.raises(Refusal, match="exists already"): reg.upload(bundle(1, seed=9))
     with pytest.raises(Refusal, match="registered already"): reg.register(b, uri)
 
 def test_manifest_failure_rolls_the_registry_back(reg, monkeypatch):
@@ -231,13 +232,13 @@ def test_manifest_failure_rolls_the_registry_back(reg, monkeypatch):
 
 def test_killed_between_manifest_and_commit(reg, monkeypatch):
     "Fails when a process that dies after the manifest was written leaves a contradiction that nothing finds or mends."
-    m = enter(reg, 1); real = R._publish
-    def dies(self, tx, family): real(self, tx, family); raise KeyboardInterrupt
-    monkeypatch.setattr(R, "_publish", dies)
+    m = enter(reg, 1); real = moves.publish
+    def dies(here, family): real(here, family); raise KeyboardInterrupt
+    monkeypatch.setattr(moves, "publish", dies)
     with pytest.raises(KeyboardInterrupt): reg.enable(m)
     monkeypatch.undo()
-    assert reg.get(m)["state"] == "candidate" and reg.validate()["fault"].to_list() == ["the manifest differs from the registry"]
-    assert reg.repair() == ["v9_mae"] and reg.validate().height == 0
+    assert reg.get(m)["state"] == "candidate" and reg.validate()["fault"].to_list() == ["the manifest differs from the registry; it was renewed"]
+    assert reg.repair() == [] and reg.validate().height == 0
 
 def test_history_is_append_only_and_complete(reg):
     "Fails when a move leaves no reason, or the history does not end in the present state."

@@ -28,7 +28,7 @@ def test_validation_is_the_last_fifteen_percent_of_dates(days):
 def test_pools_never_share_a_date():
     "Fails when a row of a validation date is fitted before the refit."
     x = T.transform(T.Transformer.of(C), ROWS)
-    p = T.make_pools(x, ROWS)
+    p = T.make_pools(x, T.usable_rows(ROWS, MAE))
     early = ROWS.filter(pl.col("game_date") < p.split)
     assert p.early.num_row() == early.height and p.early.num_row() + p.late.num_row() == p.whole.num_row() == ROWS.height
     assert early["game_date"].max() < ROWS.filter(pl.col("game_date") >= p.split)["game_date"].min()
@@ -92,10 +92,9 @@ def test_snapshot_hash_ignores_order_and_the_kind_of_missing():
     other = ROWS.reverse().with_columns(pl.col("pct_three").fill_nan(None))
     assert T.data_snapshot_hash(other, C.names) == T.data_snapshot_hash(ROWS, C.names)
 
-def test_small_windows_and_unknown_judges_are_refused():
-    "Fails when too few rows, or a loss that cannot be judged yet, is trained all the same."
+def test_small_windows_are_refused():
+    "Fails when too few rows are trained all the same."
     with pytest.raises(Refusal, match="at least 1000"): T.train(ROWS.head(999), C, MAE, SMALL)
-    with pytest.raises(Refusal, match="anchored"): T.train(ROWS, C, Family.parse("v9_anchored"), SMALL)
 
 def test_offset_of_a_quantile_family():
     "Fails when a quantile model is expected to lie on the line, or a median one off it."

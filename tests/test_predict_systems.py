@@ -60,9 +60,9 @@ def test_chances_need_residuals_and_a_line():
     import numpy as np
     from dataclasses import replace
     s = replace(moving_average(), residuals=np.sort(np.random.default_rng(0).normal(0, 6, 500)))
-    got = chances(s, pl.Series([20.0]*4), pl.Series([15.5, 20.0, 25.5, None]))
+    got = chances(s, pl.Series([20.0]*4), pl.Series([15.5, 20.0, 25.5, None]), pl.Series([None]*4, dtype=pl.Float64))
     assert got["p_over"][0] > got["p_over"][1] > got["p_over"][2] and got["p_push"].to_list()[0] == 0 and got["p_push"][1] > 0 and got.row(3) == (None, None)
-    assert chances(moving_average(), pl.Series([20.0]), pl.Series([15.5])).row(0) == (None, None)
+    assert chances(moving_average(), pl.Series([20.0]), pl.Series([15.5]), pl.Series([.5])).row(0) == (None, None)
 
 def test_every_reason_in_its_order():
     "Would catch a gate that lets one of them through, or reports the wrong one."

@@ -93,8 +93,7 @@ def score(rows: pl.DataFrame, # from `evaluation_rows`
     "Predictions of the artefact, of each seed and of the incumbent on the same rows."
     w = bundle.spec["windows"]["effective"]
     refuse_overlap(rows["game_date"], date.fromisoformat(w["start"]), date.fromisoformat(w["end"]))
-    x = select_features(bundle.transformer, rows)
-    seeds = {f"seed_{s}": np.clip(m.predict(x, thread_count=1), 0, 60) for s, m in (members or {}).items()}
+    seeds = {f"seed_{s}": bundle.predict(rows, m) for s, m in (members or {}).items()}
     return rows.with_columns(pl.Series("predicted", bundle.predict(rows)), *(pl.Series(k, v) for k, v in seeds.items()), incumbent_column(rows, incumbent))
 
 # %% ../../nbs/model/33_evaluation.ipynb #f3bb9e86
@@ -251,12 +250,12 @@ SEGMENTS = {
 }
 
 # %% ../../nbs/model/33_evaluation.ipynb #65adb58e
-def strengths(scored: pl.DataFrame, # from `score`
+def strengths(taken: pl.DataFrame, # from `picks`
               z: float = 1.645, # one-sided 95 %
               least: int = 30, # decided picks
              ) -> list[dict]: # segment, label, wins, losses
-    "Segments of edge 3+ picks whose lower bound reaches break-even."
-    taken, out = picks(scored), []
+    "Segments of picks whose lower bound reaches break-even."
+    out = []
     for name, label_of in SEGMENTS.items():
         for (label,), g in taken.with_columns(_s=label_of).drop_nulls("_s").partition_by("_s", as_dict=True).items():
             r = hit_rate(g["won"], g["game_date"], z)

@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['GOLDEN_ROWS', 'GOLDEN_TOLERANCE', 'QUANTILES', 'Transformer', 'select_features', 'out_of_range', 'transform',
            'model_json', 'semantic_id', 'model_bytes', 'library_versions', 'contract_spec', 'golden_rows',
-           'training_quantiles', 'Bundle', 'predict', 'make_bundle', 'LoadError', 'check_bytes', 'check_contract',
-           'check_names', 'check_versions', 'golden_gap', 'open_bundle', 'sidecar_path', 'save_bundle', 'load_bundle',
-           'probabilities']
+           'training_quantiles', 'Bundle', 'anchor_of', 'predict', 'make_bundle', 'LoadError', 'check_bytes',
+           'check_contract', 'check_names', 'check_versions', 'golden_gap', 'open_bundle', 'sidecar_path',
+           'save_bundle', 'load_bundle', 'probabilities']
 
 # %% ../../nbs/model/31_predictor.ipynb #0212effb
 import json, os, tempfile
@@ -146,12 +146,21 @@ class Bundle:
     def __repr__(self) -> str: return f"Bundle({self.spec.get('model_id')}, {len(self.transformer.features)} features, sha256 {self.spec['sha256'][:12]})"
 
 # %% ../../nbs/model/31_predictor.ipynb #d006c277
+def anchor_of(bundle: Bundle,
+              frame: pl.DataFrame, # holds the line, when the model is anchored to it
+             ) -> np.ndarray | float: # points; NaN where there is no line
+    "What the trees' output is added to: nothing, or the line."
+    if not bundle.spec.get("anchor"): return 0.0
+    if (name := bundle.spec["anchor"]["feature"]) not in frame.columns: raise Refusal(f"The frame lacks {name}", "an anchored model starts from the line", "rebuild the feature rows")
+    return frame[name].cast(pl.Float64).fill_null(float("nan")).to_numpy()
+
 def predict(bundle: Bundle,
             frame: pl.DataFrame, # holds the contract's columns, in any order
-           ) -> np.ndarray: # points, one per row, 0..60
+            model: object | None = None, # another seed of the same training; default the bundle's own
+           ) -> np.ndarray: # points, one per row, 0..60; NaN where an anchored model has no line
     "Predicted points through the bundle's own transformer."
     if not frame.height: return np.empty(0)
-    return np.clip(bundle.model.predict(transform(bundle.transformer, frame), thread_count=1), 0.0, 60.0)
+    return np.clip(anchor_of(bundle, frame) + (model or bundle.model).predict(transform(bundle.transformer, frame), thread_count=1), 0.0, 60.0)
 
 Bundle.predict = predict
 

@@ -56,7 +56,7 @@ JOIN nba_reference.nba_schedule AS g ON g.game_id = p.game_id AND g.game_date = 
 # %% ../../nbs/ops/61d_checks_slate.ipynb #78f2dd9e
 LIVE_EDGES = f"""edges AS (
   SELECT p.system_id, p.predicted_points - p.line_value AS e, CAST(JSON_VALUE(r.gates_json, '$.summary.spread') AS FLOAT64) AS judged FROM {PRED} AS p JOIN nba_predictions.model_registry AS r ON r.model_id = p.model_id
-  WHERE p.game_date = @d AND p.is_active AND p.has_prop_line AND r.is_production AND r.quantile_alpha IS NULL)"""
+  WHERE p.game_date = @d AND p.is_active AND p.has_prop_line AND r.is_production AND r.quantile_alpha IS NULL AND COALESCE(r.edge_scale, 'points') = 'points')"""
 
 def worst_system(measure: str, # GoogleSQL over e, per system
                  pick: str = "MAX", # MAX or MIN: what is worst

@@ -9,7 +9,10 @@ from dataclasses import dataclass
 import polars as pl
 from ..features.catalogue import contract, dropped_because, same_inputs
 from ..model.evaluation import by_direction, by_tier, by_week, edge_correlation, edge_expr, evaluation_rows, incumbent_column, metrics, paired_error, score, won_expr
-from ..model.gates import Case, GateReport, GateResult, old_policy_pass, policy, run_gates, sentence
+from ..model.case import Case
+from ..model.characteristics import old_policy_pass
+from ..model.gates import GateReport, rules_of, run_gates, sentence
+from ..model.policies import GateResult
 from ..model.predictor import Bundle
 from ..model.registry import Registry
 from .page import BAD, FIRST, GOOD, INK, MUTED, RULE, SECOND, Html, badge, banner, command, drawing, facts, figure, finding, fold, gallery, items, section, table, text
@@ -215,7 +218,7 @@ def short(v: float | None) -> str: return "–" if v is None else f"{v:.3g}" if 
 # %% ../../nbs/ops/64_gate_card.ipynb #24c86bb1
 def evidence(report: GateReport) -> pl.DataFrame: # one row per gate
     "The results of one policy as a table."
-    rule = policy(report.policy)["gates"]
+    rule = rules_of(report)
     span = lambda r: "" if r.ci95_low is None else f"{short(r.ci95_low)} to {short(r.ci95_high)}"
     words = lambda r: ". ".join(w for w in (r.detail, characteristic_words(report, r.id)) if w)
     rows = [(f"{r.id} ({rule[r.id]['kind']})", r.verdict, short(r.value), r.threshold, f"{r.n:,}", span(r), f"{r.statistic}: {words(r)}") for r in report.results]
@@ -362,7 +365,7 @@ def seeds_part(card: Card) -> Html:
 def way_out(r: GateResult, report: GateReport) -> str:
     "What a gate that did not pass would need."
     need = next((c["n_for_80"] for c in report.characteristic if c["true_rate"] == 55.0), None)
-    short_of = policy(report.policy)["gates"].get("sample_edge3", {}).get("needed", 0) - report.summary["n_3"]
+    short_of = rules_of(report).get("sample_edge3", {}).get("needed", 0) - report.summary["n_3"]
     ways = {"hit_rate_edge3": f"more picks: {need:,} for a true 55 % model; or a lower bound of {r.threshold.split()[-1]} % on the picks that come" if need else "a better hit rate: a 55 % model would lose money at these prices", "sample_edge3": f"{short_of} more decided picks at edge 3+",
             "paired_incumbent": "more common games, until the interval against the incumbent lies below +0.10 or above 0", "direction_hit_rate": "20 decided picks in a direction", "tier_bias": "ten rows in a tier", "feature_coverage": "the required features on 95 % of rows in both windows",
             "vegas_bias": "a mean distance from the line within 1.5 points", "directional_share": "30 picks at edge 1+, at most 80 % of them in one direction", "temporal_disjoint": "an evaluation that begins after the training", "contract_valid": "a file that loads and reproduces its golden rows"}
@@ -371,7 +374,7 @@ def way_out(r: GateResult, report: GateReport) -> str:
 # %% ../../nbs/ops/64_gate_card.ipynb #2bdfc209
 def ways_part(card: Card) -> Html:
     "What would change the verdict."
-    hard = [r for r in card.main.results if policy("default")["gates"][r.id]["kind"] == "hard" and r.verdict != "PASS"]
+    hard = [r for r in card.main.results if rules_of(card.main)[r.id]["kind"] == "hard" and r.verdict != "PASS"]
     lines = [Html(f"{badge(r.verdict)} {r.id}: {text(way_out(r, card.main))}.") for r in hard]
     kept = [Html(f"{badge('PASS')} It would fall if a newer judgement on later dates fails any hard gate.")]
     return section("What would change the verdict", items(lines or kept))

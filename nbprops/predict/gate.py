@@ -91,16 +91,17 @@ def with_quality(rows: pl.DataFrame, # slate rows
     return rows.with_columns(quality_alert_level=alert_expr(), is_quality_ready=ready.fill_null(False))
 
 # %% ../../nbs/predict/50c_gate.ipynb #a2b5eb78
-REASONS = ("already_predicted", "line_withdrawn", "no_feature_row", "feed_missing", "missing_required", "out_of_range", "matchup_below_50", "alert_red", "score_below_minimum")
+REASONS = ("already_predicted", "line_withdrawn", "no_feature_row", "feed_missing", "missing_required", "out_of_range", "matchup_below_50", "alert_red", "score_below_minimum", "no_line_to_start_from")
 
 # %% ../../nbs/predict/50c_gate.ipynb #9d6546cd
 def first_reason(mode: Mode,
                  feeds: tuple[str, ...], # feeds that the model was trained on; every one must be there
+                 anchored: bool = False, # the model starts from the line
                 ) -> pl.Expr: # String, null = passes
     "The first test that a row fails; whatever cannot be evaluated fails."
     absent = pl.any_horizontal(pl.col(f"has_{f}").not_() for f in feeds)
     tests = [pl.col("done"), pl.col("withdrawn"), pl.col("feature_version").is_null(), absent, pl.col("default_feature_count") > 0, pl.col("illegal"),
-             pl.col("matchup_quality_pct").fill_null(100) < 50, pl.col("quality_alert_level") == "red", pl.col("feature_quality_score") < mode.minimum]
+             pl.col("matchup_quality_pct").fill_null(100) < 50, pl.col("quality_alert_level") == "red", pl.col("feature_quality_score") < mode.minimum, *([pl.col("current_points_line").is_null()] if anchored else [])]
     unsure = [pl.lit(False)]*2 + [pl.lit(True)]*(len(tests) - 2)
     return pl.coalesce(pl.when(t.fill_null(u)).then(pl.lit(r)) for t, u, r in zip(tests, unsure, REASONS))
 
@@ -116,5 +117,5 @@ def gate(rows: pl.DataFrame, # slate rows: features, has_<feed>, feature_version
          mode: Mode,
         ) -> pl.DataFrame: # rows + quality columns and reason (null = may be predicted)
     "Judge every player of the slate for one system."
-    judged = with_quality(rows, m, system.contract).with_columns(reason=first_reason(mode, profile_feeds(system.contract.feed_profile)))
+    judged = with_quality(rows, m, system.contract).with_columns(reason=first_reason(mode, profile_feeds(system.contract.feed_profile), system.edge_scale == "probability"))
     return judged if system.from_file else judged.with_columns(absent_terms(m, system.contract).alias("missing"))

@@ -79,7 +79,8 @@ def add_forecast(rows: pl.DataFrame, # slate rows that passed the gate
     rows = rows.with_columns(**{k: pl.col(v) for k, v in LINES.items() if k != v}).with_columns(predicted_points=system.predict(rows), confidence_score=system.confidence(pl.col("feature_quality_score")))
     rows = rows.with_columns(line_margin=pl.col("predicted_points") - pl.col("line_value"))
     rows = rows.with_columns(recommendation=system.pick(pl.col("line_margin"), pl.col("confidence_score")))
-    return rows.hstack(chances(system, rows["predicted_points"], rows["line_value"]))
+    market = rows.select(no_vig_expr(pl.col("over_price_american"), pl.col("under_price_american"))).to_series()
+    return rows.hstack(chances(system, rows["predicted_points"], rows["line_value"], market))
 
 # %% ../../nbs/predict/50d_rows.ipynb #4027f1c3
 def add_prices(rows: pl.DataFrame) -> pl.DataFrame: # + no_vig_over, fair_price_american, expected_value, best_line, best_price_american, best_sportsbook
@@ -98,9 +99,10 @@ MIN_EDGE, MAX_EDGE = 3.0, 20.0 # points; below it is no pick, above it is an err
 # %% ../../nbs/predict/50d_rows.ipynb #36e8cb03
 def reasons() -> dict[str, pl.Expr]: # name -> TRUE when it applies
     "Why a prediction is not actionable."
-    edge = pl.col("line_margin").abs()
+    edge, worthless = pl.col("line_margin").abs(), (pl.col("expected_value").fill_null(-1.0) <= 0) | pl.col("no_vig_over").is_null()
+    slight = pl.when(pl.col("edge_scale") == "probability").then(worthless).otherwise((edge < MIN_EDGE) | edge.is_null())
     insane = pl.col("predicted_points").is_between(LOW, HIGH).not_() | (edge > MAX_EDGE)
-    return {"not_quality_ready": pl.col("is_quality_ready").not_(), "has_missing_required": pl.col("default_feature_count") > 0, "low_edge": (edge < MIN_EDGE) | edge.is_null(),
+    return {"not_quality_ready": pl.col("is_quality_ready").not_(), "has_missing_required": pl.col("default_feature_count") > 0, "low_edge": slight,
             "sanity_failed": insane.fill_null(False), "player_out": (pl.col("injury_status") == "out").fill_null(False)}
 
 # %% ../../nbs/predict/50d_rows.ipynb #5b3902ee
@@ -129,7 +131,7 @@ def system_rows(rows: pl.DataFrame, # slate rows that passed the gate of one sys
                 system: System,
                ) -> pl.DataFrame: # forecast, vector and attribution
     "What one system says, with what, about whom."
-    return add_attribution(add_vector(add_forecast(rows, system), system.contract.names), system)
+    return add_attribution(add_vector(add_forecast(rows, system), system.contract.names), system).with_columns(edge_scale=pl.lit(system.edge_scale))
 
 # %% ../../nbs/predict/50d_rows.ipynb #8dab9100
 def add_identity(rows: pl.DataFrame, run: Run,

@@ -9,10 +9,11 @@ import numpy as np
 import polars as pl
 from ..core import recommend_expr
 from ..features.catalogue import FEATURES, Contract, contract
+from ..model.anchor import market_probabilities
 from ..model.predictor import Bundle, probabilities
 
 # %% auto #0
-__all__ = ['LOW', 'HIGH', 'STEADY', 'COMPLETE', 'AVERAGES', 'TERMS', 'BASELINES', 'MIN_RESIDUALS', 'System', 'steps',
+__all__ = ['LOW', 'HIGH', 'STEADY', 'COMPLETE', 'SLIGHTEST', 'AVERAGES', 'TERMS', 'BASELINES', 'MIN_RESIDUALS', 'System', 'steps',
            'FileSystem', 'file_attribution', 'expected_offset', 'file_system', 'baseline_contract', 'tiredness',
            'moving_average_terms', 'MovingAverage', 'moving_average', 'chances']
 
@@ -29,6 +30,7 @@ class System:
     is_production: bool = False
     residuals: np.ndarray | None = None # actual - predicted on rows it was not trained on, points; None: no probabilities
     centre: float = 0.0          # expected mean(pred - line), points: 0, or the offset of a quantile model
+    edge_scale: str = "points"   # probability: anchored to the line, judged by expected value
     def predict(self, rows: pl.DataFrame) -> pl.Series: # points
         raise NotImplementedError(f"{type(self).__name__} does not predict")
     def confidence(self, quality: pl.Expr) -> pl.Expr: # 0-1
@@ -54,6 +56,8 @@ def steps(x: pl.Expr, # quantity; null gives null
 STEADY = {"v9": ([(4, 10), (6, 7), (8, 5)], 2), "v12": ([(4, 10), (6, 5)], 0)} # by std of the last 10 games, points
 COMPLETE = {"v9": ([(90, 10), (80, 7), (70, 5)], 2), "v12": ([(90, 10), (80, 7), (70, 5)], 0)} # by quality score
 
+SLIGHTEST = 1e-9 # points: the smallest edge of an anchored model
+
 # %% ../../nbs/predict/50_systems.ipynb #9c411d59
 @dataclass(frozen=True, repr=False)
 class FileSystem(System):
@@ -66,7 +70,7 @@ class FileSystem(System):
         steady = steps(pl.col("points_std_last_10"), *STEADY[kind], above=False)
         return ((75 + steps(quality, *COMPLETE[kind]) + steady.fill_null(STEADY[kind][1]))/100).clip(0, 1)
     def pick(self, edge: pl.Expr, confidence: pl.Expr) -> pl.Expr:
-        return recommend_expr(edge, 1.0)
+        return recommend_expr(edge, 1.0 if self.edge_scale == "points" else SLIGHTEST)
 
 # %% ../../nbs/predict/50_systems.ipynb #610a3387
 def file_attribution(row: dict, # model_registry row, or the sidecar's facts for a file without one
@@ -93,7 +97,7 @@ def file_system(bundle: Bundle,
     c = contract(bundle.spec["contract"]["name"], bundle.spec["feed_profile"])
     residuals = bundle.spec.get("residuals")
     return FileSystem(system_id, c, file_attribution(row, source) | {"feed_profile": c.feed_profile}, is_production,
-                      np.sort(np.asarray(residuals, float)) if residuals else None, expected_offset(bundle.spec), bundle)
+                      np.sort(np.asarray(residuals, float)) if residuals else None, expected_offset(bundle.spec), bundle.spec.get("edge_scale") or "points", bundle)
 
 # %% ../../nbs/predict/50_systems.ipynb #cd897c5e
 AVERAGES = ["points_avg_last_5", "points_avg_last_10", "points_avg_season", "points_std_last_10"]
@@ -156,9 +160,11 @@ MIN_RESIDUALS = 100 # graded rows below which a baseline gives no probability
 def chances(system: System,
             predicted: pl.Series, # points
             line: pl.Series, # points, null without a line
+            market: pl.Series, # no-vig P(over), null without a price
            ) -> pl.DataFrame: # p_over, p_push; null without a line or residuals
-    "Push-aware probabilities of OVER."
+    "Push-aware probabilities of OVER; those of an anchored model start from the market's."
     none = pl.DataFrame({"p_over": pl.Series([None]*len(line), dtype=pl.Float64), "p_push": pl.Series([None]*len(line), dtype=pl.Float64)})
     if system.residuals is None or not len(line): return none
-    over, push = probabilities(system.residuals, predicted.to_numpy(), line.fill_null(0.0).to_numpy())
+    at = predicted.to_numpy(), line.fill_null(0.0).to_numpy()
+    over, push = probabilities(system.residuals, *at) if system.edge_scale == "points" else market_probabilities(system.residuals, *at, market.fill_null(.5).to_numpy())
     return pl.DataFrame({"p_over": over, "p_push": push}).select(pl.when(line.is_not_null()).then(pl.col(c)).alias(c) for c in ("p_over", "p_push"))
