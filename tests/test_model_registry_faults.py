@@ -1,5 +1,5 @@
 "Registry under accidents: killed processes, races, clocks that run behind, files that are not what they were."
-import json, os, shutil, subprocess, sys
+import json, os, shutil
 from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
 import polars as pl
@@ -8,55 +8,15 @@ from hypothesis import given, settings, strategies as st
 from nbprops.data.artifacts import Store
 from nbprops.data.warehouse import Warehouse
 from nbprops.model import moves, registry as R
+from nbprops.model.predictor import save_bundle
 from nbprops.settings import Refusal, now, today
-from tests.house import ROOT
 from tests.model_toys import bundle
+from tests.registry_child import code, start
 from tests.test_model_registry import SOON, enter, everything, graded, migrated, reg, same
 
-CHILD = '''
-import os, sys
-from nbprops.data import warehouse
-from nbprops.data.artifacts import Store
-from nbprops.data.warehouse import Warehouse
-from nbprops.model.registry import Registry
-
-def dies(owner, name, when, at):
-    "Die (exit 9, no clean-up) before or after a call whose arguments satisfy `at`."
-    real = getattr(owner, name)
-    def wrapped(*a, **k):
-        hit = at(*a)
-        if hit and when == "before": os._exit(9)
-        out = real(*a, **k)
-        if hit and when == "after": os._exit(9)
-        return out
-    setattr(owner, name, wrapped)
-
-POINTS = {"upload sidecar": (Store, "put", lambda self, rel, data: rel.endswith(".json")), "upload model": (Store, "put", lambda self, rel, data: rel.endswith(".cbm")),
-          "history row": (warehouse.Transaction, "write", lambda self, name, *a: name.endswith("history")), "manifest": (Store, "put_json", lambda *a: True), "commit": (warehouse, "_run", lambda con, sql, *a: sql == "COMMIT")}
-home, point, when, command, *words = sys.argv[1:]
-reg = Registry(Warehouse(home + "/w.duckdb"), Store(home + "/store"))
-owner, name, at = POINTS[point]
-if when in ("before", "after"): dies(owner, name, when, at)
-if command == "upload":
-    import pickle
-    from tests.model_toys import bundle
-    b = bundle(int(words[0]), seed=int(words[0]))
-    reg.register(b, reg.upload(b), gate_policy="default", gate_verdict="PROMOTE")
-elif command == "rollback": reg.rollback(words[0], reason="test")
-elif command in ("block", "retire"): getattr(reg, command)(words[0], "test")
-elif command == "initial": reg.promote(words[0], initial=True, reason="race")
-else: getattr(reg, command)(words[0])
-'''
-
-def child(home, point, when, *command, env=None):
-    "Start a registry command in a process of its own."
-    return subprocess.Popen([sys.executable, "-c", CHILD, str(home), point, when, *map(str, command)], cwd=ROOT, env={**os.environ, **(env or {})}, stderr=subprocess.PIPE, text=True)
-
-def killed(home, point, when, *command):
-    "Run a command that dies at a point; fails when it did not die there."
-    p = child(home, point, when, *command)
-    err = p.communicate(timeout=60)[1]
-    assert p.returncode == 9, (p.returncode, err[-500:])
+def killed(home, point, when, command, word):
+    "Run a command that dies at a step; fails when it did not die there."
+    assert code(start(home, command, word, point, when)) == 9, (home/"said.txt").read_text()
 
 def consistent(reg):
     "State, history, production and manifests of every model agree."
@@ -98,15 +58,15 @@ def test_killed_at_every_step_of_a_move(reg, stage, tmp_path, command):
 
 def test_killed_at_every_step_of_a_registration(reg, tmp_path):
     "Fails when an interrupted upload or registration cannot be seen, or cannot be taken up again by the same bytes."
-    seen = []
+    seen, path = [], save_bundle(bundle(4), tmp_path/"made")
     for point, when in [("upload sidecar", "after"), ("upload model", "after"), ("history row", "after"), ("manifest", "after"), ("commit", "before")]:
-        killed(tmp_path, point, when, "upload", 4)
+        killed(tmp_path, point, when, "register", path)
         assert reg.rows().height == 0
         seen.append(reg.store_ls().select("registered", "finding").rows())
     assert seen[0] == [(False, "no model file; not in the registry")] and all(s == [(False, "not in the registry")] for s in seen[1:])
     said = []
     assert R.Registry(reg.wh, reg.store, said.append).validate()["fault"].to_list() == ["the manifest differs from the registry; it was renewed"] and len(said) == 1
-    killed(tmp_path, "commit", "after", "upload", 4)
+    killed(tmp_path, "commit", "after", "register", path)
     consistent(reg)
     assert reg.rows()["state"].to_list() == ["candidate"] and reg.validate().height == 0 and reg.store_ls()["finding"].to_list() == [""]
 
@@ -115,11 +75,11 @@ def test_two_processes_promote_into_one_family(reg, tmp_path, round):
     "Fails when both win, neither wins, or the loser is not told why."
     a, b = enter(reg, 1), enter(reg, 2)
     reg.enable(a); reg.enable(b)
-    two = [child(tmp_path, "commit", "never", command, m) for m, command in ((a, "initial"), (b, "promote" if round % 2 else "initial"))]
-    errs = [p.communicate(timeout=60)[1] for p in two]
-    codes = [p.returncode for p in two]
-    assert sorted(codes) == [0, 1], errs
-    assert ("has a production model" in (lost := errs[codes.index(1)]) or "beside production" in lost) and "Refusal" in lost
+    two = [start(tmp_path, command, m, said=m) for m, command in ((a, "initial"), (b, "promote" if round % 2 else "initial"))]
+    codes = [code(p) for p in two]
+    assert sorted(codes) == [0, 2]
+    lost = (tmp_path/(a, b)[codes.index(2)]).read_text()
+    assert "has a production model" in lost or "beside production" in lost
     consistent(reg)
     assert reg.rows("is_production").height == 1 and reg.history(a).height + reg.history(b).height == 5 and reg.validate().height == 0
 

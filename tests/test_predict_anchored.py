@@ -22,9 +22,9 @@ def anchored(tmp_path_factory):
     wh, store = Warehouse(home/"nbprops.duckdb"), Store(str(home/"models"))
     f, c, end, at = Family.parse("v9_anchored"), contract("v9"), date(2025, 12, 8), utc(2025, 12, 19, 2)
     t = train(training_rows(wh, date(2025, 11, 4), end), c, f, resolve_params(iterations=40), seeds=[42], minimum=200)
-    facts = {**t.spec, "anchor": {**t.spec["anchor"], "factor": 4.0}}
+    facts = {**t.spec, "anchor": {**t.spec["anchor"], "factor": 15.0}}
     w = dict(start="2025-11-04", end=str(end))
-    b = make_bundle(scaled(t.artefact, 4.0, t.x), c, t.x, t.loss, model_stem(f, c.count, date(2025, 11, 4), end, at), f.name, windows=dict(requested=w, effective=w, evaluation=None), seeds=[42], trees={"42": 40}, params={}, options=dict(refit=True, ensemble=False, half_life=None),
+    b = make_bundle(scaled(t.artefact, 15.0, t.x), c, t.x, t.loss, model_stem(f, c.count, date(2025, 11, 4), end, at), f.name, windows=dict(requested=w, effective=w, evaluation=None), seeds=[42], trees={"42": 40}, params={}, options=dict(refit=True, ensemble=False, half_life=None),
         line_as_of="tip", edge_scale="probability", quantile_alpha=None, data_snapshot_hash="7"*64, params_hash="0"*64, git_commit="0"*40, trained_at=at.isoformat(), training_samples=t.rows.height, evaluation=dict(mae=4.9, hr_3=None, n_3=0), expected_offset=0.0, **facts)
     reg = Registry(wh, store)
     reg.register(b, reg.upload(b)); reg.enable(b.model_id, alias="anchored", reason="test")
@@ -47,7 +47,7 @@ def test_it_stays_near_the_line(rows):
     "Fails when the served prediction is not line plus shrunken residual."
     _, own, _ = rows
     gap = own["predicted_points"] - own["line_value"]
-    assert gap.abs().max() < 6 and .1 < gap.std() < 3 and (own["line_margin"] - gap).abs().max() < 1e-9
+    assert gap.abs().max() < 12 and .1 < gap.std() < 6 and (own["line_margin"] - gap).abs().max() < 1e-9
 
 def test_probability_starts_from_the_price(rows):
     "Fails when a probability ignores the price, or moves against the shift."
