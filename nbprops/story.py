@@ -160,13 +160,21 @@ def daily_report(day: date, wh: Warehouse | None = None, out: Path | None = None
     notebook, html = run_report("daily_validation", {"game_date": str(day)}, out or home()/"reports"/str(day))
     return {"verdict": report.verdict, "sentence": str(report).splitlines()[0], "notebook": str(notebook), "html": str(html)}
 
+def _kept(store: Store, row: dict, html: Path) -> dict: # stored, stored_note
+    "Where the card lies beside its model; a store that may not be written is said."
+    from nbprops.ops.stored_card import store_card
+    try: uri, new = store_card(store, row, html)
+    except Refusal as e: return {"stored": None, "stored_note": str(e)}
+    return {"stored": uri, "stored_note": "new" if new else "already there"}
+
 def gate_card(model_id: str, out: Path | None = None) -> dict: # paths
-    "Write the gate card of a registered model."
+    "Write the gate card of a registered model, and keep it beside the model."
     from nbprops.model.registry import Registry
     from nbprops.ops.reports import run_report
-    Registry(Warehouse(), Store()).get(model_id) # an unknown model is refused before anything is written
+    store = Store()
+    row = Registry(Warehouse(), store).get(model_id) # an unknown model is refused before anything is written
     notebook, html = run_report("gate_card", {"model_id": model_id}, out or home()/"reports"/"models")
-    return {"model_id": model_id, "notebook": str(notebook), "html": str(html)}
+    return {"model_id": model_id, "notebook": str(notebook), "html": str(html)} | _kept(store, row, html)
 
 # %% ../nbs/69_story.ipynb #2037adcb
 def reports(s: Story) -> str:

@@ -6,14 +6,14 @@ ROOT = Path(__file__).resolve().parent.parent
 FLOORS = ["settings", "core", "stats", "data", "features", "model|signals", "predict", "ops", "story", "commands", "cli"]
 
 def readme_text() -> str:
-    "README.md as Markdown from nbs/index.ipynb: prose, code and text results; cells marked `#| hide` are left out."
+    "README.md as Markdown from nbs/index.ipynb: prose, code and text results; cells marked `#| hide` are left out, of those marked `#| echo: false` only the answer is shown."
     out = ["<!-- made from nbs/index.ipynb by `make readme`; edit the notebook -->"]
     for cell in json.loads((ROOT/"nbs"/"index.ipynb").read_text(encoding="utf-8"))["cells"]:
         src = "".join(cell["source"]).strip()
         if not src or "#| hide" in src: continue
         if cell["cell_type"] == "markdown": out.append(src); continue
         code = "\n".join(l for l in src.splitlines() if not l.startswith("#|"))
-        if code: out.append(f"```python\n{code}\n```")
+        if code and "#| echo: false" not in src: out.append(f"```python\n{code}\n```")
         out += [t.strip() if t.startswith("| ") else f"```text\n{t.strip()}\n```" for t in map(_plain, cell.get("outputs", [])) if t.strip()]
     return "\n\n".join(out) + "\n"
 

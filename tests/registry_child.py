@@ -1,4 +1,4 @@
-"A registry command in a process of its own that can be made to die at a named step; forked from a server that has imported everything."
+"A registry command in a process of its own that can be made to die at a named step."
 import multiprocessing as mp, os
 from pathlib import Path
 import nbprops.data.warehouse as warehouse
@@ -37,8 +37,7 @@ def _run(home: str, command: str, word: str, point: str | None, when: str, said:
 
 def start(home, command: str, word: str, point: str | None = None, when: str = "after", said: str = "said.txt"):
     "Start a command; its refusal, if any, stands in the file `said`."
-    ctx = mp.get_context("forkserver")
-    ctx.set_forkserver_preload(["tests.registry_child"])
+    ctx = mp.get_context("spawn")
     p = ctx.Process(target=_run, args=(str(home), command, str(word), point, when, str(Path(home)/said)))
     p.start()
     return p

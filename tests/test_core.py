@@ -29,6 +29,12 @@ def test_no_vig_is_a_probability_and_symmetric(o, u):
     row = pl.DataFrame({"o": [o], "u": [u]}).select(core.no_vig_expr(pl.col("o"), pl.col("u"))).item()
     assert abs(row - p) < 1e-12
 
+def test_no_vig_worked_examples():
+    "Fails when the vig is not divided out: bettorstack.com/no-vig-calculator (-110 both ways: 52.38 + 52.38 = 104.76, 50 each) and thecalcs.com no-vig calculator (60 and 45: 57.14)."
+    assert round(100*core.implied_probability(-110), 2) == 52.38 and core.no_vig(-110, -110) == .5
+    under = 100*(1/.45 - 1) # the price that implies 45 %
+    assert round(100*core.implied_probability(-150), 6) == 60 and round(100*core.no_vig(-150, under), 2) == 57.14
+
 @given(st.floats(.05, .95))
 def test_the_fair_price_has_no_expected_value(p):
     "The fair price is rounded to whole odds, so the value left over is small, not zero."

@@ -53,3 +53,9 @@ def test_results_are_shown(path):
     cells = [c for c in json.loads(path.read_text(encoding="utf-8"))["cells"] if c["cell_type"] == "code"]
     silent = [src for c in cells if not c["outputs"] and "#| " not in (src := "".join(c["source"])) and "parameters" not in c["metadata"].get("tags", []) and _shows(src) and not src.rstrip().endswith((";", "None"))]
     assert path.parts[-2] == "reports" or silent == []
+
+def test_every_command_and_option_is_explained():
+    "An option that nobody explained is an option that is guessed."
+    from nbprops.cli import app
+    from nbprops.commands.reference import unexplained
+    assert unexplained(app) == []

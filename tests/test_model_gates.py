@@ -130,16 +130,6 @@ def test_operating_characteristic_of_the_old_and_the_new():
     assert t["pass_"].round(0).to_list() == [1, 5, 23, 48, 84] and t["n_for_80"].to_list()[2:] == [2243, 719, 263]
     assert [round(100*old_policy_pass(50, p)) for p in (.5, 110/210)] == [10, 17]
 
-@pytest.mark.parametrize("looks", [1, 7])
-def test_break_even_models_are_rarely_promoted(looks):
-    "Fails when more than the stated 5 % of break-even candidates, or of families of seven, pass."
-    rng, hits, trials, p = np.random.default_rng(11), 0, 300, 110/210
-    day = pl.Series(np.repeat(np.arange(25), 12))
-    for _ in range(trials):
-        passed = [Q.bounds(Q.hit_rate(pl.Series(rng.random(300) < p), day), .05/looks)[0] >= 100*p for _ in range(looks)]
-        hits += any(passed)
-    assert hits/trials <= .05 + 2.5*np.sqrt(.05*.95/trials)
-
 def test_report_is_complete_and_plain():
     "Fails when the stored report lacks what a reader needs, or holds a NaN."
     import json
@@ -155,9 +145,43 @@ def test_the_founding_incident():
     clean, inside = G.run_gates(case(rows)), G.run_gates(case(rows, train_end=date(2026, 2, 28)))
     assert clean.verdict == inside.verdict == "REJECT" and inside["temporal_disjoint"].verdict == "FAIL" and clean["vegas_bias"].verdict == clean["directional_share"].verdict == "FAIL"
 
-def test_the_engine_is_quick():
-    "Fails when the gate engine needs more than a second for a month of one model."
-    import time
-    c = case(scored_rows(seeds=5)); G.run_gates(c)
-    t = time.perf_counter(); G.run_gates(c)
-    assert time.perf_counter() - t < 1.0
+def test_the_sentence_says_that_one_seed_was_lucky():
+    "Fails when the reader cannot know why a gate cannot tell although its own bounds pass."
+    rows = GOOD.with_columns(**{f"seed_{s}": pl.col("line") + 4.0 for s in (43, 44)})
+    r = G.run_gates(case(rows))
+    assert r["hit_rate_edge3"].verdict == "INSUFFICIENT" and "hit_rate_edge3 cannot tell (n " in G.sentence(r)
+    assert G.held_back(r["hit_rate_edge3"]) == "the artefact passes, but only 1 of 3 seeds does" and G.held_back(r["hit_rate_edge3"]) in G.sentence(r)
+    assert not any(G.held_back(x) for x in G.run_gates(case(GOOD)).results) and not any(G.held_back(x) for x in G.run_gates(case(FEW)).results)
+
+# families on the probability scale
+
+RESIDUALS = np.sort(np.random.default_rng(3).normal(0, 6, 4000))
+def anchored(rows=None, **facts): return case(scored_rows(noise=.3, skill=1.0) if rows is None else rows, **dict(dict(family="v9_anchored", residuals=RESIDUALS), **facts))
+KNOWS, WRONG, SILENT = (scored_rows(noise=.3, skill=s) for s in (1.0, -1.0, 0.0))
+SILENT = SILENT.with_columns(predicted=pl.col("line"), **{f"seed_{s}": pl.col("line") for s in (42, 43, 44)})
+UNPRICED = KNOWS.with_columns(pl.lit(None, pl.Int64).alias(c) for c in ("over_price_american", "under_price_american"))
+LEANS = KNOWS.with_columns(predicted=pl.col("line") - 2.0)
+
+@pytest.mark.parametrize("id, rows, want", [
+    ("probability_vs_market", KNOWS, "PASS"), ("probability_vs_market", WRONG, "FAIL"), ("probability_vs_market", scored_rows(n=80, noise=.3), "INSUFFICIENT"), ("probability_vs_market", scored_rows(n=40, days=1), "INSUFFICIENT"),
+    ("mae_vs_constant", KNOWS, "PASS"), ("mae_vs_constant", WRONG, "FAIL"), ("mae_vs_constant", KNOWS.with_columns(predicted=pl.lit(float("nan"))), "INSUFFICIENT"),
+    ("hit_rate_edge3", KNOWS, "PASS"), ("hit_rate_edge3", WRONG, "FAIL"), ("hit_rate_edge3", UNPRICED, "INSUFFICIENT"), ("hit_rate_edge3", SILENT, "INSUFFICIENT"),
+    ("sample_edge3", KNOWS, "PASS"), ("sample_edge3", UNPRICED, "INSUFFICIENT"), ("directional_share", KNOWS, "PASS"), ("directional_share", LEANS, "FAIL"), ("directional_share", UNPRICED, "INSUFFICIENT"),
+    ("direction_hit_rate", KNOWS, "PASS"), ("direction_hit_rate", WRONG, "FAIL"), ("direction_hit_rate", UNPRICED, "INSUFFICIENT"), ("edge_volume", KNOWS, "PASS"), ("edge_volume", SILENT, "FAIL")])
+def test_each_verdict_on_the_probability_scale(id, rows, want):
+    "Fails when a gate of the probability scale cannot reach one of its verdicts."
+    assert G.GATES[id](anchored(rows), P.policy("default", "probability")["gates"][id]).verdict == want
+
+def test_an_anchored_model_through_the_whole_engine():
+    "Fails when a family on the probability scale is judged by points gates, or its report speaks of edge 3+."
+    good, bad, blank = (G.run_gates(anchored(r, incumbent=None)) for r in (KNOWS, WRONG, UNPRICED))
+    ids = {r.id for r in good.results}
+    assert {"probability_vs_market", "mae_vs_constant"} <= ids and "mae_vs_incumbent" not in ids and good.summary["edge_scale"] == "probability"
+    assert (good.verdict, bad.verdict, blank.verdict) == ("PROMOTE", "REJECT", "SHADOW") and "with positive expected value" in G.sentence(blank)
+    assert good.policy_hash == P.policy_hash("default", "probability") and set(good.summary["characteristics"]) == ids
+
+def test_the_variant_leaves_the_points_policy_alone():
+    "Fails when a change for the probability scale changes the identity of the policy that points models were judged under."
+    assert P.policy_hash("default") == P.policy_hash("default", "points") == "ebed41a5f8d53249d3111e8b00a18914128ac1df674081d212d7f0c17043915d"
+    assert P.policy_hash("default", "probability") != P.policy_hash("default") and P.policy("default") == P.POLICIES["default"]
+    assert P.policy_hash("incident-2026-02", "probability") == P.policy_hash("incident-2026-02") == "fe824c321dd3c94bdab19b9b7653940748fc3bf11a6a0804a6f76e0335313b22"

@@ -39,13 +39,13 @@ def stage(reg):
 MOVES = {"promote": ("b", "production", "a", "retired"), "enable": ("c", "shadow", "a", "production"), "block": ("b", "blocked", "a", "production"), "rollback": ("a", "production", "b", "retired"), "retire": ("c", "retired", "a", "production")}
 POINTS = [("history row", "before"), ("history row", "after"), ("manifest", "before"), ("manifest", "after"), ("commit", "before"), ("commit", "after")]
 
-@pytest.mark.parametrize("command", MOVES)
-def test_killed_at_every_step_of_a_move(reg, stage, tmp_path, command):
+@pytest.mark.parametrize("command, points", [pytest.param(c, POINTS if c == "promote" else POINTS[1:4:2] + POINTS[-1:], marks=[pytest.mark.full] if c in ("block", "retire") else [], id=c) for c in MOVES])
+def test_killed_at_every_step_of_a_move(reg, stage, tmp_path, command, points):
     "Fails when a process that dies at any step leaves a half-made move, or a stale manifest that the next command does not find, mend and name."
     if command == "rollback": reg.promote(stage["b"])
     subject, to, other, other_to = (stage.get(w, w) for w in MOVES[command])
     word, before, said = "v9_mae" if command == "rollback" else subject, everything(reg), []
-    for point, when in POINTS:
+    for point, when in points:
         killed(tmp_path, point, when, command, word)
         again = R.Registry(reg.wh, reg.store, said.append)
         consistent(again)
@@ -70,7 +70,7 @@ def test_killed_at_every_step_of_a_registration(reg, tmp_path):
     consistent(reg)
     assert reg.rows()["state"].to_list() == ["candidate"] and reg.validate().height == 0 and reg.store_ls()["finding"].to_list() == [""]
 
-@pytest.mark.parametrize("round", range(4))
+@pytest.mark.parametrize("round", [0, 1, pytest.param(2, marks=pytest.mark.full), pytest.param(3, marks=pytest.mark.full)])
 def test_two_processes_promote_into_one_family(reg, tmp_path, round):
     "Fails when both win, neither wins, or the loser is not told why."
     a, b = enter(reg, 1), enter(reg, 2)
@@ -205,18 +205,20 @@ def three(migrated, tmp_path_factory):
 def test_random_commands_never_break_the_registry(three, tmp_path_factory):
     "Fails when any sequence of commands, legal or not, breaks an invariant or moves without a history row."
     source, ids = three
-    @settings(max_examples=12)
-    @given(st.lists(st.tuples(st.sampled_from(sorted(COMMANDS)), st.sampled_from(ids)), min_size=4, max_size=9))
+    total = []
+    @settings(max_examples=8)
+    @given(st.lists(st.tuples(st.sampled_from(sorted(COMMANDS)), st.sampled_from(ids)), min_size=5, max_size=9))
     def run(words):
         home = tmp_path_factory.mktemp("walk")
         shutil.copytree(source, home, dirs_exist_ok=True)
-        g, done, moves_made = R.Registry(Warehouse(home/"w.duckdb"), Store(str(home/"store")), lambda t: pytest.fail(t)), 0, lambda: g.wh.sql(f"SELECT COUNT(*) AS n FROM {R.HISTORY}")["n"][0]
+        g, done, moves_made = R.Registry(Warehouse(home/"w.duckdb"), Store(str(home/"store")), lambda t: pytest.fail(t)), [], lambda: g.wh.sql(f"SELECT COUNT(*) AS n FROM {R.HISTORY}")["n"][0]
         for command, m in words:
             live, count = g.production("v9_mae"), moves_made()
-            try: COMMANDS[command](g, m); done += 1
+            try: COMMANDS[command](g, m); done.append(command)
             except Refusal: assert moves_made() == count; continue
             after = g.production("v9_mae")
             assert moves_made() - count == (2 if command in ("promote", "back", "rollback") and live and after["model_id"] != live["model_id"] else 1)
         consistent(g); assert g.validate().height == 0
-        shutil.rmtree(home)
+        total.extend(done); shutil.rmtree(home)
     run()
+    assert len(total) >= 8 and len(set(total)) >= 4

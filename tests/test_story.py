@@ -1,9 +1,10 @@
 "The demo, played as a stranger would, and everything that must hold after it."
-import json, os, subprocess, sys
+import json, os, re, subprocess, sys
 from pathlib import Path
 import polars as pl
 import pytest
 from tests.player import ask, run
+from tests.test_ops_reports import assert_quiet
 
 def test_the_demo_ends_with_reports_and_honest_verdicts(played):
     "An honest month ends at best in SHADOW; attribution is complete; both reports exist."
@@ -11,6 +12,20 @@ def test_the_demo_ends_with_reports_and_honest_verdicts(played):
     assert {m["verdict"] for m in out["models"].values()} <= {"SHADOW", "PROMOTE", "REJECT"} and out["models"]["narrow"]["verdict"] != "REJECT"
     assert out["attribution"] == "PASS"
     for html in (out["daily"]["html"], out["card"]["html"]): assert Path(html).stat().st_size > 10_000
+
+def test_the_demo_card_holds_what_a_signer_needs(played):
+    "Whose games, verdict, way out, profile, both policies, looks, line, comparison, pictures, hashes, a place to sign, the words; stored beside the model; and the daily page is as quiet."
+    _, out = played
+    html = Path(out["card"]["html"]).read_text()
+    seen, plain = assert_quiet(html), html.replace("<wbr>", "")
+    order = ["Simulated league", "What changed", "What would change the verdict", "What to do", "Feeds and features", "Evidence", "Both policies side by side", "What this many picks can show", "Looks at these dates", "Does it know the line?", "Comparison", "Pictures", "Bias by tier", "Seeds", "Data", "Identity", "History", "Decision", "Words"]
+    at = [re.search(rf">{re.escape(w)}", plain).start() for w in order]
+    assert at == sorted(at) and seen.tags.count("svg") == 5
+    for word in ("sha256 of the file", "semantic id", "incident-2026-02", "blind to skill", "narrow", "wide", "3 models with 3 verdicts", out["card"]["model_id"]): assert word in plain, word
+    assert Path(out["card"]["stored"]).read_bytes() == Path(out["card"]["html"]).read_bytes() and out["card"]["stored"].endswith(".card.html")
+    daily = Path(out["daily"]["html"]).read_text()
+    assert_quiet(daily)
+    assert daily.index("Simulated league") < daily.index("Daily validation ·")
 
 def test_owner_queries_run_unchanged_and_answer(played):
     "Every statement must run; what the demo's data can answer may not be empty."

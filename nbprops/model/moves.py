@@ -59,19 +59,18 @@ def who() -> str:
     except (KeyError, OSError): return "unknown"
 
 # %% ../../nbs/model/35c_moves.ipynb #7914dff8
-def _heed_clock(here: Registry) -> None:
-    "Say when this machine's clock lies before the newest move."
-    newest = here.wh.sql(f"SELECT MAX(occurred_at) AS t FROM {HISTORY}")["t"][0]
+def _next_number(here: Registry) -> int:
+    "Number of the next move; says when this machine's clock lies before the newest one."
+    n, newest = here.wh.sql(f"SELECT COUNT(*) AS n, MAX(occurred_at) AS t FROM {HISTORY}").row(0)
     if newest and newest > now(): here.say(f"The clock says {now():%Y-%m-%d %H:%M}, the newest move was made at {newest:%Y-%m-%d %H:%M}: the history keeps its order by number")
+    return n + 1
 
 def _record(here: Registry, row: dict, from_state: str | None, to: str, reason: str, actor: str,
             evidence: dict | None = None, override: bool = False, expires: datetime | None = None) -> None:
-    "Append one row to the history; its id counts every move, so that the order does not hang on a clock."
-    _heed_clock(here)
-    n = here.wh.sql(f"SELECT COUNT(*) AS n FROM {HISTORY}")["n"][0]
-    move = dict(transition_id=f"{n + 1:06d}.{row['model_id']}", model_id=row["model_id"], from_state=from_state, to_state=to, reason=reason, actor=actor, sha256=row["sha256"],
+    "Append one row to the history; its id counts every move and sorts after ids of older builds, so that the order does not hang on a clock."
+    move = dict(transition_id=f"t{_next_number(here):06d}.{row['model_id']}", model_id=row["model_id"], from_state=from_state, to_state=to, reason=reason, actor=actor, sha256=row["sha256"],
                 evidence_json=canonical_json(evidence) if evidence else None, is_override=override, occurred_at=now(), override_expires_at=expires)
-    here.wh.write(HISTORY, pl.DataFrame([move], schema=table(HISTORY).schema()), mode="append")
+    if here.wh.write(HISTORY, pl.DataFrame([move], schema=table(HISTORY).schema()), mode="append").quarantined: raise Refusal(f"The history row of {row['model_id']} is incomplete", "a move without its record is no move", "report this as a bug")
 
 # %% ../../nbs/model/35c_moves.ipynb #f950f2cb
 def _refuse_contradiction(row: dict, frame: pl.DataFrame) -> None:

@@ -176,7 +176,8 @@ Registry.pending, Registry.promote_pending = pending, promote_pending
 def previous_production(self: Registry, family: str) -> str | None: # model_id
     "The model that was production before the present one."
     q = f"""SELECT h.model_id FROM {HISTORY} AS h JOIN {REGISTRY} AS r ON r.model_id = h.model_id
-            WHERE r.model_family = @f AND r.state = 'retired' AND h.to_state = 'production' ORDER BY h.transition_id DESC LIMIT 1"""
+            WHERE r.model_family = @f AND r.state = 'retired' AND h.to_state = 'production'
+            ORDER BY IF(STARTS_WITH(h.transition_id, 't'), h.transition_id, CAST(h.occurred_at AS STRING)) DESC, h.transition_id DESC LIMIT 1""" # ids of older builds begin with the model
     found = self.wh.sql(q, f=family)
     return found["model_id"][0] if found.height else None
 

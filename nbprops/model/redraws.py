@@ -31,7 +31,8 @@ def column(case: Case, name: str) -> np.ndarray: # NaN where there is no number
     return case.rows[name].cast(pl.Float64).fill_null(np.nan).to_numpy()
 
 # %% ../../nbs/model/34bb_redraws.ipynb #716e51a4
-def market_side(case: Case) -> np.ndarray: # 0-1 per row
+def market_side(case: Case, # numbered
+               ) -> np.ndarray: # 0-1 per row
     "What the market gives the side that the edge points to."
     rows = with_chances(case.rows, case.residuals)
     p = np.full(case.rows.height, .5)

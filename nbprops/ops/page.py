@@ -80,15 +80,18 @@ def table(frame: pl.DataFrame,
           wide: tuple[str, ...] = (), # columns of long text
           aside: tuple[str, ...] = (), # columns that a phone leaves out
           compact: bool = False, # stay a table on a phone; implied by aside
+          below: str = "", # column of remarks, each a line of its own under its row
+          dense: bool = False, # two columns of cells on a phone
           caption: str = "") -> Html:
     "A frame as a table; numbers to the right."
     names, numeric = names or {}, {c for c, k in frame.schema.items() if k.is_numeric()}
-    head = {c: escape(names.get(c, c.replace("_", " "))) for c in frame.columns}
+    head = {c: escape(names.get(c, c.replace("_", " "))) for c in frame.columns if c != below}
     kind = lambda c: ("num" if c in numeric else "wide" if c in wide else "") + (" aside" if c in aside else "")
     cell = lambda c, v: f'<td class="{kind(c)}" data-label="{head[c]}">{badge(v) if c in badges and v else text(v)}</td>'
-    body = "".join("<tr>" + "".join(cell(c, v) for c, v in row.items()) + "</tr>" for row in frame.iter_rows(named=True))
+    line = lambda row: f"<tr{' class=over' if below else ''}>" + "".join(cell(c, row[c]) for c in head) + "</tr>" + (f'<tr class=below><td colspan={len(head)}>{text(row[below])}</td></tr>' if below else "")
+    body = "".join(line(row) for row in frame.iter_rows(named=True))
     top = f"<caption>{escape(caption)}</caption>" if caption else ""
-    return Html(f'<table{" class=compact" if aside or compact else ""}>{top}<thead><tr>{"".join(f"<th scope=col class={chr(34)}{kind(c)}{chr(34)}>{h}</th>" for c, h in head.items())}</tr></thead><tbody>{body}</tbody></table>')
+    return Html(f'<table{" class=compact" if aside or compact else " class=dense" if dense or below else ""}>{top}<thead><tr>{"".join(f"<th scope=col class={chr(34)}{kind(c)}{chr(34)}>{h}</th>" for c, h in head.items())}</tr></thead><tbody>{body}</tbody></table>')
 
 # %% ../../nbs/ops/63_page.ipynb #cf8c6ea1
 def finding(verdict: str, title: str, lines: dict, # heading -> text or Html
@@ -143,7 +146,7 @@ def drawing(width: float = 6.4, height: float = 2.8, # inches
     import matplotlib
     from matplotlib.figure import Figure
     style = {"axes.edgecolor": RULE, "axes.labelcolor": INK, "axes.titlecolor": INK, "text.color": INK, "xtick.color": MUTED, "ytick.color": MUTED, "axes.spines.top": False, "axes.spines.right": False,
-             "grid.color": RULE, "grid.linewidth": .6, "axes.grid": True, "axes.grid.axis": "y", "axes.axisbelow": True, "font.size": 9, "axes.titlesize": 9.5, "axes.titlelocation": "left", "legend.frameon": False, "figure.facecolor": "none", "axes.facecolor": "none"}
+             "grid.color": RULE, "grid.linewidth": .6, "axes.grid": True, "axes.grid.axis": "y", "axes.axisbelow": True, "font.size": 10, "axes.titlesize": 10.5, "axes.titlelocation": "left", "legend.frameon": False, "figure.facecolor": "none", "axes.facecolor": "none"}
     with matplotlib.rc_context(style):
         fig = Figure(figsize=(width, height), layout="constrained")
         axes = fig.subplots(1, columns, **kwargs)

@@ -11,8 +11,8 @@ from pathlib import Path
 from ..settings import Broken, Refusal, build_commit, home, now
 
 # %% auto #0
-__all__ = ['shelf', 'available', 'notebook_of', 'need_tools', 'check_parameters', 'file_stem', 'Failure', 'execute', 'failure_of',
-           'origin', 'page_of', 'title_of', 'run_report']
+__all__ = ['ORIGIN', 'MEANING', 'shelf', 'available', 'notebook_of', 'need_tools', 'check_parameters', 'file_stem', 'Failure',
+           'execute', 'failure_of', 'origin', 'footer', 'page_of', 'title_of', 'run_report']
 
 # %% ../../nbs/ops/66_reports.ipynb #71cc0b26
 def shelf() -> Path:
@@ -95,15 +95,23 @@ def failure_of(nb, # executed notebook, as far as it came
     return Failure(at, len(cells), what if out.ename in ("Refusal", "Broken", "LoadError") else f"{out.ename}: {what}"[:300], mend or Failure.mend)
 
 # %% ../../nbs/ops/66_reports.ipynb #f980d0e6
-def origin() -> str: # "" for real feeds
-    "Whether the warehouse holds a simulated league, in words."
+ORIGIN = "SELECT COUNT(*) AS n, COUNTIF(source_file = 'simulated') AS made_up FROM nba_raw.nbac_schedule"
+
+def origin() -> str: # "" when there is no schedule
+    "Whether the warehouse holds a simulated league or real feeds, in words."
     from nbprops.data.warehouse import Warehouse
-    wh = Warehouse()
-    try: found = wh.sql("SELECT COUNT(*) AS n FROM (SELECT 1 FROM nba_raw.nbac_schedule WHERE source_file = 'simulated' LIMIT 1)")["n"][0]
+    try: n, made_up = Warehouse().sql(ORIGIN).row(0)
     except Refusal: return "" # no warehouse, or an older one: a page that reports a failure is still written
-    return ", played on the simulated league" if found else ""
+    return "" if not n else "real feeds" if not made_up else "simulated league" if made_up == n else "real feeds mixed with a simulated league"
 
 # %% ../../nbs/ops/66_reports.ipynb #f1561450
+MEANING = {"simulated league": "every game, line and result on this page is made up", "real feeds": "box scores and lines as they were delivered", "real feeds mixed with a simulated league": "some games on this page are made up; do not use it"}
+
+def footer(where: str) -> str: # from `origin`
+    "When, by which build and on what a page was made."
+    return f"nbprops, made {now():%Y-%m-%d %H:%M} UTC, build {build_commit()[:12]}" + (f", on {where}" if where else "")
+
+# %% ../../nbs/ops/66_reports.ipynb #401e13b8
 def page_of(nb, # executed notebook
             title: str,
             failure: Failure | None = None) -> str: # HTML
@@ -111,7 +119,8 @@ def page_of(nb, # executed notebook
     from nbconvert.exporters import HTMLExporter, TemplateExporter
     exporter = HTMLExporter(raw_template=(shelf()/"report.tpl").read_text(encoding="utf-8"), exclude_anchor_links=True)
     exporter.preprocessors, exporter.default_preprocessors = [], []
-    resources = dict(css=(shelf()/"report.css").read_text(encoding="utf-8"), title=title, failure=failure, footer=f"nbprops, made {now():%Y-%m-%d %H:%M} UTC, build {build_commit()[:12]}{origin()}")
+    where = origin()
+    resources = dict(css=(shelf()/"report.css").read_text(encoding="utf-8"), title=title, failure=failure, origin=where, meaning=MEANING.get(where), footer=footer(where))
     return TemplateExporter.from_notebook_node(exporter, nb, resources=resources)[0] # HTMLExporter's own would parse and reorder every tag again
 
 # %% ../../nbs/ops/66_reports.ipynb #48af93bc

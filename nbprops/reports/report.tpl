@@ -11,6 +11,9 @@
 </head>
 <body>
 <main>
+{%- if resources.origin %}
+<p class="origin{{ '' if resources.origin == 'real feeds' else ' made-up' }}"><strong>{{ resources.origin[0] | upper }}{{ resources.origin[1:] | e }}</strong>: {{ resources.meaning | e }}.</p>
+{%- endif %}
 {%- if resources.failure %}
 <header class="banner bad"><p class="kicker">{{ resources.title | e }}</p><p class="verdict"><span class="badge bad"><span aria-hidden="true">✗</span> BROKEN</span></p>
 <h1>This report broke in step {{ resources.failure.step }} of {{ resources.failure.steps }}: {{ resources.failure.sentence | e }}</h1>

@@ -96,6 +96,62 @@ def training(s) -> None:
     a, b = best(lambda: train(p.rows, p.contract, p.family, p.params, p.seeds), 2), best(bare, 2)
     row(f"training, {len(p.seeds)} seeds with refit / the same fits bare", f"{a:.1f} s = {a/b:.2f}x", f"{b:.1f} s bare CatBoost", "1.3x")
 
+def _bare(p, seeds) -> None:
+    "Two-thread fits one after the other: early stopping, then the refit."
+    import catboost
+    import polars as pl
+    from nbprops.model.families import catboost_params
+    from nbprops.model.training import validation_start
+    x, y = p.rows.select(pl.col(n).cast(pl.Float64) for n in p.contract.names), p.rows["actual"]
+    late = p.rows["game_date"] >= validation_start(p.rows["game_date"])
+    for seed in seeds:
+        params = {**catboost_params(p.family, p.params, seed), "thread_count": 2, "allow_writing_files": False}
+        early = catboost.CatBoost({**params, "early_stopping_rounds": p.params["early_stopping_rounds"]}).fit(catboost.Pool(x.filter(~late), y.filter(~late)), eval_set=catboost.Pool(x.filter(late), y.filter(late)))
+        catboost.CatBoost({**params, "iterations": early.get_best_iteration() + 1}).fit(catboost.Pool(x, y))
+
+def seeds(s) -> None:
+    "Ten seeds side by side against ten two-thread fits one after the other."
+    from nbprops.model.training import train
+    p = s.models["narrow"].plan
+    a, b = best(lambda: train(p.rows, p.contract, p.family, p.params, list(range(42, 52))), 2), best(lambda: _bare(p, range(42, 52)), 2)
+    row("ten seeds with refit / ten two-thread fits in turn", f"{a:.1f} s = {a/b:.2f}x", f"{b:.1f} s bare CatBoost", "0.9x")
+
+SEVEN = ["v9_mae", "v9_q43", "v9_q45", "v12_noveg_mae", "v12_noveg_q43", "v12_noveg_q45", "v12_noveg_huber"]
+
+def families(s) -> None:
+    "`retrain --all` over the seven families; gates, uploads and registration are counted apart."
+    from nbprops.model.retrain import Request, retrain_all
+    from nbprops.story import AFTERWARDS, NARROW, clock
+    wall, parts = {}, {}
+    with clock(AFTERWARDS):
+        t = time.perf_counter()
+        done = retrain_all(Request(name="bench", train_start=NARROW[0], train_end=NARROW[1]), s.wh, s.store, families=SEVEN)
+        wall = time.perf_counter() - t
+    judged = sum(o.seconds.get("judge", 0) + o.seconds.get("keep", 0) for o in done)
+    t = time.perf_counter()
+    for o in done: _bare(o.plan, o.plan.seeds)
+    bare = time.perf_counter() - t
+    row(f"retrain --all, {len(done)} families / the same fits bare", f"{wall - judged:.1f} s = {(wall - judged)/bare:.2f}x", f"{bare:.1f} s bare; gates, uploads {judged:.1f} s", "1.5x")
+
+def gates(s) -> None:
+    "The gate engine on one model: both policies, characteristics, five seeds."
+    from nbprops.model.case import toy_case
+    from nbprops.model.gates import run_gates
+    case = toy_case(n=1800, days=28)
+    row("gate engine, 1,800 rows, five seeds, both policies", f"{best(lambda: run_gates(case)):.2f} s", "", "1 s")
+
+def registry(s) -> None:
+    "Operations of the registry in process."
+    from nbprops.model.registry import Registry
+    r, id_ = Registry(s.wh, s.store), s.models["wide"].row["model_id"]
+    asked = dict(list=lambda: r.listing(), show=lambda: r.get(id_), history=lambda: r.history(id_), manifest=lambda: r.manifest("v9_mae"), pending=lambda: r.pending(), validate=lambda: r.validate())
+    times = {k: best(f, 3) for k, f in asked.items()}
+    moved = {}
+    for k, f in (("disable", lambda: r.disable(id_, "bench")), ("enable", lambda: r.enable(id_)), ("block", lambda: r.block(id_, "bench")), ("unblock", lambda: r.unblock(id_, "bench"))):
+        t = time.perf_counter(); f(); moved[k] = time.perf_counter() - t
+    worst = max((times | moved).items(), key=lambda kv: kv[1])
+    row(f"registry: {', '.join(times | moved)}", f"slowest {worst[0]} {worst[1]:.2f} s", f"median {statistics.median((times | moved).values()):.3f} s", "0.2 s")
+
 def serving(s) -> None:
     "A slate of some 300 players, three models and a baseline, all checks and the atomic write, warm."
     from datetime import datetime
@@ -130,6 +186,7 @@ def demo() -> None:
     row("demo on the simulated league", f"{time.perf_counter() - t:.0f} s", f"peak {resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss/2**20:.2f} GB", "90 s, 2 GB")
 
 if __name__ == "__main__":
-    names = sys.argv[1:] or ["command", "demo", "features", "growth", "training", "serving"]
-    played = _played(_home()) if {"training", "serving"} & set(names) else None
-    for n in names: globals()[n](played) if n in ("training", "serving") else globals()[n]()
+    alone, after = ["command", "demo", "features", "growth"], ["training", "seeds", "gates", "registry", "families", "serving"]
+    names = sys.argv[1:] or alone + after
+    played = _played(_home()) if set(after) & set(names) else None
+    for n in names: globals()[n](played) if n in after else globals()[n]()
