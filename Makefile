@@ -35,10 +35,10 @@ else
 endif
 
 test: $(VENV)/.installed
-	@$(BIN)/python -m pytest -q -m "not full" tests
+	@$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not full" tests
 
 test-full: $(VENV)/.installed
-	@$(BIN)/python -m pytest -q tests
+	@$(BIN)/python -m pytest -q -n 2 --dist loadfile tests
 
 bench: $(VENV)/.installed
 	@$(BIN)/python -m tests.benchmarks

@@ -12,6 +12,7 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "real: needs the folder of real feeds named by NBPROPS_DATA")
 
 def pytest_collection_modifyitems(items):
+    items.sort(key=lambda i: ("played" not in getattr(i, "fixturenames", ()), i.path.stem != "test_notebooks")) # the longest first
     data = os.environ.get("NBPROPS_DATA", "")
     if data and Path(data).is_dir(): return
     for item in items:
@@ -32,11 +33,18 @@ def wh(tmp_path):
     return w
 
 @pytest.fixture(scope="session")
-def played(tmp_path_factory):
-    "One played demo on the simulated league, shared by all tests: home folder, summary."
-    import json
+def played(tmp_path_factory, worker_id):
+    "One played demo on the simulated league, shared by all tests: home folder, summary. Processes share one play, and each has a copy."
+    import json, shutil
+    from filelock import FileLock
     from tests.player import run
+    base = tmp_path_factory.getbasetemp() if worker_id == "master" else tmp_path_factory.getbasetemp().parent
+    first, said = base/"played"/"home", base/"played"/"said.json"
+    with FileLock(base/"played.lock"):
+        if not said.exists():
+            out = run(first, "demo", "--json")
+            assert out.returncode == 0, out.stderr[-3000:]
+            said.write_text(out.stdout)
     home = tmp_path_factory.mktemp("demo")/"home"
-    out = run(home, "demo", "--json")
-    assert out.returncode == 0, out.stderr[-3000:]
-    return home, json.loads(out.stdout)
+    shutil.copytree(first, home)
+    return home, json.loads(said.read_text())

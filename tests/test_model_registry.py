@@ -254,10 +254,3 @@ def test_shadow_filter_of_the_worker(reg):
     reg.enable(a); reg.enable(b); reg.promote(b)
     found = reg.wh.sql("SELECT model_id FROM nba_predictions.model_registry WHERE enabled = TRUE AND is_production = FALSE AND status = 'active'")
     assert found["model_id"].to_list() == [a] == reg.shadows()["model_id"].to_list()
-
-def test_registry_operations_are_quick(reg):
-    "Fails when a move costs many times what it should (about 0.15 s on an idle machine)."
-    import time
-    m = enter(reg, 1); reg.enable(m)
-    t = time.perf_counter(); reg.disable(m, "r"); reg.enable(m)
-    assert (time.perf_counter() - t)/2 < 1.0

@@ -113,7 +113,7 @@ def test_windows_of_the_record():
 
 def whole(wh, store): return hashlib.sha256(wh.path.read_bytes()).hexdigest(), {p: hashlib.sha256(store.get(p)).hexdigest() for p in store.list()}
 
-@pytest.mark.parametrize("more", [{}, dict(promote=True), dict(enable=True), dict(walkforward="retrain"), dict(line_as_of="run:EARLY"), dict(skip_auto_upload=True)])
+@pytest.mark.parametrize("more", [dict(promote=True, enable=True, walkforward="retrain"), dict(line_as_of="run:EARLY", skip_auto_upload=True)])
 def test_dry_run_checks_everything_and_writes_nothing(after, more, monkeypatch):
     "Fails when a dry run fits, or changes one byte of warehouse or store."
     wh, store = after
@@ -271,6 +271,7 @@ def test_exit_code_of_several(codes, code):
     "Fails when a rejected or broken family hides behind a good one."
     assert X.exit_code_of([type("O", (), dict(exit_code=c))() for c in codes]) == code
 
+@pytest.mark.full
 def test_initial_with_all_applies_to_families_without_production(after):
     "Fails when --all --initial overthrows a production model, or skips a family that has none."
     wh, store = after
@@ -278,12 +279,23 @@ def test_initial_with_all_applies_to_families_without_production(after):
     assert out[0].row["state"] in ("candidate", "rejected") and out[1].row["state"] == ("rejected" if out[1].verdict == "REJECT" else "production")
     assert Registry(wh, store).production("v9_mae")["model_id"] != out[0].bundle.model_id
 
+@pytest.mark.full
 def test_a_later_command_does_not_forgive_the_correction_for_several_candidates(house):
     "Fails when a model that was one of K candidates is judged again as if it had been alone."
     wh, store = house
     out = X.retrain_all(X.Request(every=True, train_start=FIRST, train_end=date(2025, 12, 8), eval_days=11, seeds=1, params=FAST), wh, store, ["v9_mae", "v9_q45", "v12_noveg_mae"])
     who = out[0].bundle.model_id
     assert [X.judge_again(wh, store, who, date(2025, 12, d), LAST).summary["looks"] for d in (9, 10)] == [3, 4]
+
+def test_a_repetition_is_no_way_round_the_seeds(after, done):
+    "Fails when a gate that the sister seeds held back passes because the same rows are judged without them."
+    (wh, store), o = after, done[2]
+    gates = json.loads(o.report.to_json())
+    held = next(g for g in gates["results"] if g["id"] == "vegas_bias")
+    assert held["verdict"] == "PASS"
+    wh.sql("UPDATE nba_predictions.ml_experiments SET gates_json = @g WHERE experiment_type = 'retrain'", g=json.dumps(gates | dict(results=[g | dict(verdict="INSUFFICIENT") if g is held else g for g in gates["results"]])))
+    again = {d: X.judge_again(wh, store, o.bundle.model_id, date(2025, 12, d), LAST)["vegas_bias"].verdict for d in (9, 10)}
+    assert again == {9: "INSUFFICIENT", 10: "PASS"}
 
 def test_no_feature_sees_a_quote_after_the_run(house):
     "Fails when training as of a run reads a line stamped after that run."
@@ -299,6 +311,7 @@ def test_no_feature_sees_a_quote_after_the_run(house):
     both = now["run:OVERNIGHT"].join(rows["run:EARLY"], on=["game_id", "player_lookup"])
     assert (both["line"] == both["line_right"]).all() and (both["actual"] == both["actual_right"]).all() # what is bet on and what happened stay
 
+@pytest.mark.full
 def test_line_as_of_is_used_stored_and_kept_for_later_verdicts(house):
     "Fails when a model of the early lines is trained or judged on the lines of the tip-off."
     wh, store = house

@@ -39,7 +39,7 @@ def run(league, tmp_path, monkeypatch):
     app = typer.Typer(rich_markup_mode=None); C.enter(app)
     def act(words):
         r = CliRunner().invoke(app, words.split())
-        return (r.exception.exit_code, str(r.exception)) if isinstance(r.exception, Refusal) else (r.exit_code, r.output)
+        return (r.exception.exit_code, str(r.exception)) if isinstance(r.exception, Refusal) else (r.exit_code, r.stdout if "--json" in words else r.output)
     act.home = home
     return act
 

@@ -80,8 +80,10 @@ def str_of_verdict(o) -> str:
     return sentence(o.report) + (f"\nNOT DONE: {o.trouble}" if o.trouble else "")
 
 def _aside(p) -> list[str]: # plan
-    "Rows that were not used, by reason."
-    return [f"{n:,} {why} were set aside" for why, n in p.set_aside.items()]
+    "Rows and features that were not used, by reason."
+    lost, own = p.contract.dropped, p.contract.feed_profile.split("+")
+    feeds = sorted({x for f in lost for x in f.feeds if x not in own})
+    return [f"{n:,} {why} were set aside" for why, n in p.set_aside.items()] + ([f"{len(lost)} of {len(lost) + p.contract.count} features left out, because not every window has {', '.join(feeds)}"] if lost else [])
 
 def _lines(o) -> list[str]: # outcome
     "When the lines of training and serving differ."
@@ -125,9 +127,9 @@ def after(outcome) -> list[str]: # lines
     return [line for act in FOLLOWERS for line in act(outcome)] if outcome.row else []
 
 # %% ../../nbs/commands/73_train_commands.ipynb #6d9ac5c4
-def _progress(as_json: bool) -> Callable:
-    "Where steps are told."
-    return (lambda t: None) if as_json else (lambda t: print(f"... {t}", file=sys.stderr))
+def _progress(text: str) -> None:
+    "Tell a step beside the answer."
+    print(f"... {text}", file=sys.stderr)
 
 def _tell_one(o, as_json: bool) -> dict: # for machines
     "Print one outcome."
@@ -140,6 +142,7 @@ def _tell_one(o, as_json: bool) -> dict: # for machines
     if o.report:
         print(); show(gate_rows(o.report), False); print(*[""] + reasons(o.report), sep="\n")
         if o.plan.request.walkforward: print(); show(o.weekly(), False)
+        if o.refits: print(o.walked())
     return found
 
 # %% ../../nbs/commands/73_train_commands.ipynb #4ab419dd
@@ -161,12 +164,12 @@ def _carry_out(request, as_json: bool, machine: Path | None) -> int: # exit code
     from nbprops.data.warehouse import Warehouse
     from nbprops.model.retrain import exit_code_of, retrain as one, retrain_all
     check_folder(machine)
-    try: outcomes = retrain_all(request, Warehouse(), say=_progress(as_json)) if request.every else [one(request, Warehouse(), say=_progress(as_json))]
+    try: outcomes = retrain_all(request, Warehouse(), say=_progress) if request.every else [one(request, Warehouse(), say=_progress)]
     except Refusal as e: write_machine(machine, dict(verdict="REFUSED" if e.exit_code == 2 else "FAILED", exit_code=e.exit_code, error=dict(what=e.what, why=e.why, mend=e.mend))); raise
     code = exit_code_of(outcomes) if request.every else outcomes[0].exit_code
     write_machine(machine, _tell_all(outcomes, code, as_json) if request.every else _tell_one(outcomes[0], as_json))
     for o in outcomes:
-        for line in after(o): _progress(as_json)(line)
+        for line in after(o): _progress(line)
     return code
 
 # %% ../../nbs/commands/73_train_commands.ipynb #97f26423

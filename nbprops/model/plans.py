@@ -189,4 +189,5 @@ def consequence(p: Plan) -> str: # a sentence
 def would_do(p: Plan) -> str: # a sentence
     "What a request that passed every check would do."
     refits = "; a refit before each week of the evaluation" if p.request.walkforward == "retrain" else ""
-    return f"{p.family}: fit {len(p.seeds)} seeds{' as one ensemble' if p.request.ensemble else ''} on {p.rows.height:,} rows with {p.contract.count} features, judge on {p.holdout.height:,} rows ({p.windows}){refits}; {consequence(p)}"
+    aside = "".join(f"; {n:,} {why} set aside" for why, n in p.set_aside.items())
+    return f"{p.family}: fit {len(p.seeds)} seeds{' as one ensemble' if p.request.ensemble else ''} on {p.rows.height:,} rows with {p.contract.count} features, judge on {p.holdout.height:,} rows ({p.windows}){aside}{refits}; {consequence(p)}"

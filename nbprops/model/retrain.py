@@ -81,6 +81,14 @@ def _outcome_text(self: Outcome) -> str:
 
 Outcome.__str__ = _outcome_text
 
+def _walked(self: Outcome) -> str: # empty without refits
+    "What weekly refits were worth, in one sentence."
+    if not (g := self.refits): return ""
+    gain = f"MAE {g['difference']:+.3f} [{g['low']:+.3f}, {g['high']:+.3f}] on {g['n']:,} rows" if g["low"] is not None else "too few days to compare"
+    return f"{g['refits']} weekly refits against the first fit: {gain}"
+
+Outcome.walked = _walked
+
 # %% ../../nbs/model/36d_retrain.ipynb #227897ed
 def results_of(o: Outcome) -> dict: # plain numbers
     "What the experiment row keeps of an outcome."
@@ -135,17 +143,15 @@ def enter(p: Plan, bundle: Bundle, report: GateReport, registry: Registry, uri: 
                              parent_model_id=p.incumbent["model_id"] if p.incumbent else None, experiment_id=experiment_id, notes=None)
 
 # %% ../../nbs/model/36d_retrain.ipynb #4b86ab77
-def keep(p: Plan, bundle: Bundle, report: GateReport, registry: Registry, experiment_id: str,
-         laps: Laps | None = None) -> dict: # path, row, trouble
+def keep(p: Plan, bundle: Bundle, report: GateReport, registry: Registry, experiment_id: str) -> dict: # path, row, trouble
     "Upload and register, or keep the files in the home folder, as the request says."
-    r, laps = p.request, laps if laps is not None else Laps()
+    r = p.request
     if r.skip_auto_upload: return dict(path=str(save_bundle(bundle, home()/"local_models")))
-    with laps("upload"): uri = upload(bundle, registry)
+    uri = upload(bundle, registry)
     if r.skip_auto_register: return dict(path=uri)
-    with laps("register"):
-        row = enter(p, bundle, report, registry, uri, experiment_id)
-        try: return dict(path=uri, row=after_verdict(r, registry, row))
-        except Refusal as e: return dict(path=uri, row=registry.get(row["model_id"]), trouble=f"it could not be taken further: {e}")
+    row = enter(p, bundle, report, registry, uri, experiment_id)
+    try: return dict(path=uri, row=after_verdict(r, registry, row))
+    except Refusal as e: return dict(path=uri, row=registry.get(row["model_id"]), trouble=f"it could not be taken further: {e}")
 
 # %% ../../nbs/model/36d_retrain.ipynb #3d3a5e27
 def carry_out(p: Plan, registry: Registry, experiment_id: str,
@@ -155,7 +161,7 @@ def carry_out(p: Plan, registry: Registry, experiment_id: str,
     r = p.request
     say(f"fitting {len(p.seeds)} seeds of {p.family} on {p.rows.height:,} rows")
     with laps("fit"): t = train(p.rows, p.contract, p.family, p.params, p.seeds, r.refit, r.recency_weight, r.ensemble, r.min_rows)
-    with laps("gates"):
+    with laps("judge"):
         bundle, faults = reopen(bundle_of(p, t, reserve(registry, p, experiment_id)))
         case, report = judge(p, bundle, t, registry, faults)
     scored, gain = case.rows, None
@@ -163,7 +169,8 @@ def carry_out(p: Plan, registry: Registry, experiment_id: str,
         say("fitting again before each week of the evaluation")
         with laps("weekly refits"): scored, gain = walk(p, bundle, scored)
     bundle = with_evaluation(bundle, case, report)
-    return Outcome(p, bundle, report, scored, experiment_id=experiment_id, family=p.family.name, refits=gain, seconds=laps, **keep(p, bundle, report, registry, experiment_id, laps))
+    with laps("keep"): kept = keep(p, bundle, report, registry, experiment_id)
+    return Outcome(p, bundle, report, scored, experiment_id=experiment_id, family=p.family.name, refits=gain, seconds=laps, **kept)
 
 # %% ../../nbs/model/36d_retrain.ipynb #9118abd3
 def recorded(p: Plan, registry: Registry, say: Callable, laps: Laps) -> Outcome:
@@ -236,7 +243,7 @@ def retrain_all(request: Request, # with every=True; dates, policy and consequen
     if not request.dry_run and good: mended(registry, say)
     act = lambda p: Outcome(p, family=p.family.name) if request.dry_run else recorded(p, registry, say, Laps())
     out = [attempt(f, lambda: act(ready[f])) if f in ready else refused for f, refused in zip(names, plans)]
-    return [replace(out[0], seconds=first | out[0].seconds), *out[1:]]
+    return [replace(out[0], seconds=Laps(first | out[0].seconds)), *out[1:]]
 
 # %% ../../nbs/model/36d_retrain.ipynb #2e0bf8bf
 def exit_code_of(outcomes: list[Outcome]) -> int: # 0, 1, 2 or 3

@@ -224,7 +224,7 @@ def usable_rows(rows: pl.DataFrame, # from `training_rows`
                ) -> pl.DataFrame: # + target, points
     "The rows that a family can learn from, with what it learns."
     if family.edge_scale == "points": return rows.with_columns(target=pl.col("actual").cast(pl.Float64))
-    return rows.filter(pl.col("line").is_not_null() & pl.col(ANCHOR).is_not_null()).with_columns(target=pl.col("actual") - pl.col("line"))
+    return rows.filter(pl.col("line").is_not_null() & pl.col(ANCHOR).is_not_null()).with_columns(target=pl.col("actual") - pl.col(ANCHOR))
 
 # %% ../../nbs/model/32_training.ipynb #7a10f6dc
 def check_feeds(family: Family,

@@ -47,10 +47,8 @@ class Card:
     def summary(self) -> dict: return self.main.summary if self.main else {}
     @property
     def facts(self) -> dict: return self.told | {k: v for k, v in self.summary.items() if v is not None}
-    @property
-    def scale(self) -> str: return Family.parse(self.row["model_family"]).edge_scale
-    @property
-    def strong(self) -> str: return "at edge 3+" if self.scale == "points" else "with positive expected value"
+    scale = property(lambda self: Family.parse(self.row["model_family"]).edge_scale)
+    strong = property(lambda self: "at edge 3+" if self.scale == "points" else "with positive expected value")
     def has(self, what: str) -> bool: return {"": True, "verdict": self.main is not None, "rows": self.scored is not None, "both": self.main is not None and self.scored is not None}[what]
     def __repr__(self) -> str: return f"Card({self.row['model_id']}, {self.main.verdict if self.main else 'not judged'}, {'no' if self.scored is None else self.scored.height} rows)"
 

@@ -11,12 +11,13 @@ from ..model.gates import GateReport, held_back, rules_of, sentence
 from ..model.policies import GateResult
 from .card_facts import Card, attempt, case_on, toy_card
 from .page import Html, badge, banner, command, finding, items, text
-from ..stats import Mean, rate_difference
+from ..stats import Mean, block_mean, rate_difference
 
 # %% auto #0
 __all__ = ['BOUND', 'SEEDS', 'STATES', 'WAYS', 'window', 'labels', 'common_rows', 'beside', 'hit_difference', 'compared',
-           'who_won', 'why_won', 'unproven', 'held_words', 'silence_words', 'card_sentence', 'standing_words',
-           'next_steps', 'hit_rate_way', 'way_out', 'ways', 'changed', 'card_banner', 'lost_part']
+           'who_won', 'why_won', 'unproven', 'held_words', 'silence_reason', 'silence_words', 'card_sentence',
+           'standing_words', 'readable', 'next_steps', 'hit_rate_way', 'way_out', 'ways', 'changed', 'card_banner',
+           'lost_part']
 
 # %% ../../nbs/ops/63b_card_head.ipynb #5341001e
 def window(row: dict) -> str: # training dates
@@ -54,10 +55,11 @@ def compared(card: Card) -> pl.DataFrame: # measure, this, other, difference, in
     "Metrics of both models on their common rows, with paired differences."
     both, (a, b) = common_rows(card), beside(card)
     err, rho, hr = paired_error(both, "predicted", "rival"), edge_correlation(both, "predicted", minus="rival"), hit_difference(card)
+    lean = block_mean(both["predicted"] - both["rival"], both["game_date"])
     span = lambda m, k=1, d=3: "no interval" if m.low is None else f"{k*m.low:+.{d}f} to {k*m.high:+.{d}f}"
     num, gap = lambda v, d=2: "–" if v is None else f"{v:.{d}f}", lambda m, k=1, d=3: "–" if m.value is None else f"{k*m.value:+.{d}f}"
-    rows = [("mean abs error, points", num(a["mae"], 3), num(b["mae"], 3), gap(err), span(err), f"{err.n:,}"), (f"hit rate {card.strong}, %", num(a["hr_3"], 1), num(b["hr_3"], 1), gap(hr, 100, 1), span(hr, 100, 1), f"{a['n_3']} and {b['n_3']} picks"),
-            ("daily rank correlation of edge and result", "", "", gap(rho), span(rho), f"{rho.n:,}"), *((f"{name} of predicted - line, points", num(a[k]), num(b[k]), f"{a[k] - b[k]:+.2f}", "", f"{both.height:,}") for k, name in (("pvl", "mean"), ("spread", "sd")))]
+    rows = [("mean abs error, points", num(a["mae"], 3), num(b["mae"], 3), gap(err), span(err), f"{err.n:,}"), (f"hit rate {card.strong if card.strong == case_on(card, both, rival=True).strong else 'of its own bets'}, %", num(a["hr_3"], 1), num(b["hr_3"], 1), gap(hr, 100, 1), span(hr, 100, 1), f"{a['n_3']} and {b['n_3']} picks"),
+            ("daily rank correlation of edge and result", "–", "–", gap(rho), span(rho), f"{rho.n:,}"), ("mean of predicted - line, points", num(a["pvl"]), num(b["pvl"]), gap(lean, 1, 2), span(lean, 1, 2), f"{lean.n:,}"), ("sd of predicted - line, points", num(a["spread"]), num(b["spread"]), "–", "–", f"{both.height:,}")]
     return pl.DataFrame(rows, schema=["measure", *labels(card.row, card.rival), "difference", "95 % interval", "n"], orient="row")
 
 # %% ../../nbs/ops/63b_card_head.ipynb #67360433
@@ -76,9 +78,9 @@ def why_won(card: Card) -> str:
     both, (a, b), (mine, theirs) = common_rows(card), beside(card), labels(card.row, card.rival)
     gap, size = (both["predicted"] - both["rival"]).abs().mean(), lambda r: f"{r['training_samples']:,}" if r["training_samples"] else "unknown"
     if gap is None: return ""
-    luck = card.facts.get("seed_spread", {}).get("mae")
+    luck, other = card.facts.get("seed_spread", {}).get("mae"), case_on(card, both, rival=True).strong
     return (f"They were trained on {size(card.row)} and {size(card.rival)} rows and differ by {gap:.2f} points on an average game. The {mine} one lies {a['pvl']:+.2f} points from the line and makes {a['n_3']} decided picks {card.strong}, "
-            f"the {theirs} one {b['pvl']:+.2f} and {b['n_3']}." + (f" Over the seeds of one training the error alone moves by {luck[1]:.3f} (SD)." if luck else ""))
+            f"the {theirs} one {b['pvl']:+.2f} and {b['n_3']}{'' if other == card.strong else ' ' + other}." + (f" Over the seeds of one training the error alone moves by {luck[1]:.3f} (SD)." if luck else ""))
 
 # %% ../../nbs/ops/63b_card_head.ipynb #01994dc3
 def unproven(card: Card) -> bool:
@@ -97,15 +99,20 @@ def held_words(report: GateReport) -> str: # "" unless the seeds held a PASS bac
             f"but only {seeds[1]} of {seeds[2]} seeds of the same training pass, and the median seed hit {float(seeds[3]):.1f} %, which does not. The result may be the luck of one seed.")
 
 # %% ../../nbs/ops/63b_card_head.ipynb #092262b4
+def silence_reason(card: Card) -> str:
+    "Why no bet was made, as far as the file and the rows tell."
+    if ((card.bundle.spec if card.bundle else {}).get("anchor") or {}).get("factor") == 0: return " It believes 0 % of its own residual: it says the line."
+    if card.scale == "points" or card.scored is None: return ""
+    priced = card.scored.select(pl.col("over_price_american").is_not_null() & pl.col("under_price_american").is_not_null()).to_series().any()
+    return " At the recorded prices every side costs more than it thinks it is worth." if priced else " No row of these dates has two prices."
+
 def silence_words(card: Card) -> str: # "" when picks were made, or something failed
     "Why a model that made no pick cannot be told good or bad."
     rule, s = rules_of(card.main), card.summary
     unsure = [r for r in card.main.results if rule[r.id]["kind"] == "hard" and r.verdict == "INSUFFICIENT"]
     if s["n_3"] or card.main.verdict != "SHADOW": return ""
-    spec = card.bundle.spec if card.bundle else {}
-    why = " It believes 0 % of its own residual: it says the line." if (spec.get("anchor") or {}).get("factor") == 0 else " No row of these dates has two prices." if card.scale == "probability" and s.get("break_even_source", "").endswith("prices on 0% of picks)") and card.scored is not None and card.scored["over_price_american"].null_count() == card.scored.height else ""
     rest = [f"{r.id} cannot tell (n {r.n:,})" for r in unsure if r.n]
-    return f"It made no decided pick {card.strong} on {s['n']:,} rows of {s['days']} days, so {', '.join(r.id for r in unsure if not r.n)} cannot tell{'; ' + ', '.join(rest) + ' either' if rest else ''}; no hard gate failed.{why}"
+    return f"It made no decided pick {card.strong} on {s['n']:,} rows of {s['days']} days, so {', '.join(r.id for r in unsure if not r.n)} cannot tell{'; ' + ', '.join(rest) + ' either' if rest else ''}; no hard gate failed.{silence_reason(card)}"
 
 # %% ../../nbs/ops/63b_card_head.ipynb #91b224ab
 def card_sentence(card: Card) -> str:
@@ -126,12 +133,17 @@ def standing_words(card: Card) -> str:
     return "It is in production and unproven" + (f": put there as the first model of its family ({over['reason'][-1]}), not by a passed gate." if over.height else ": its newest verdict is not PROMOTE.")
 
 # %% ../../nbs/ops/63b_card_head.ipynb #282c1983
+def readable(card: Card) -> bool:
+    "Whether the file of the model could be opened."
+    return not any(why.startswith("The model file") for why in card.lost)
+
+# %% ../../nbs/ops/63b_card_head.ipynb #5440f4ad
 def next_steps(card: Card) -> list: # text and commands
     "What a person does now."
     m, state = card.row["model_id"], card.row["state"]
-    again = Html(("Judge it again as its record grows: " if card.main else "Have it judged: ") + command(f"nbprops gates run {m}"))
+    again = Html(("Judge it again as its record grows: " if card.main else "Have it judged: ") + command(f"nbprops gates run {m}")) if readable(card) else Html("Bring its file back first; the finding below says how.")
     if state == "blocked": return ["Do not serve it.", Html("If the reason for the block is gone: " + command(f"nbprops registry unblock {m} --reason TEXT"))]
-    if card.main is None: return ["Do not serve it, and do not sign.", again]
+    if card.main is None: return ["Do not sign: it is in production without any verdict." if state == "production" else "Do not serve it, and do not sign.", again]
     if card.main.verdict == "REJECT" or state == "rejected": return ["Do not serve it. Look at the failed gates below; train again on other dates or features."]
     if card.main.verdict == "PROMOTE" and state in ("candidate", "shadow"): return [command(f"nbprops registry {'promote' if state == 'shadow' else 'enable'} {m}")]
     if state == "candidate": return [Html("Let it run beside production, where it costs nothing: " + command(f"nbprops registry enable {m}")), again]

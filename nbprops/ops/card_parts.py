@@ -11,6 +11,7 @@ from ..model.case import Case
 from ..model.characteristics import old_policy_pass
 from ..model.evaluation import by_tier, edge_expr, metrics
 from ..model.gates import GateReport, rules_of
+from ..model.policies import GateResult
 from ..model.states import UNKNOWN
 from ..model.value import against_market, constant_error, with_chances
 from .card_facts import LIMIT, Card, case_on, line_knowledge, toy_card
@@ -19,11 +20,12 @@ from .page import Html, command, facts, finding, fold, section, table, text
 from ..stats import Mean, Rate, block_mean, hit_rate, power, wins_needed, z_bound
 
 # %% auto #0
-__all__ = ['CAPTION', 'PARLAY', 'CLAIMS', 'TERMS', 'profile_part', 'told_of', 'pass_words', 'short', 'evidence', 'evidence_part',
-           'price_words', 'power_part', 'bound_rows', 'tried_words', 'looks_part', 'leak_verdict', 'market_part',
-           'shrink_words', 'score_rows', 'probability_part', 'comparison_part', 'interval', 'share', 'share_interval',
-           'week_table', 'bias_part', 'seeds_part', 'error_words', 'weight_words', 'window_facts', 'quality_facts',
-           'data_part', 'identity_part', 'history_part', 'honest_part', 'signature_part', 'glossary_part']
+__all__ = ['CAPTION', 'PARLAY', 'CLAIMS', 'TERMS', 'profile_part', 'told_of', 'pass_words', 'short', 'remark', 'evidence',
+           'evidence_part', 'price_words', 'power_part', 'bound_rows', 'tried_words', 'looks_part', 'leak_verdict',
+           'market_part', 'shrink_words', 'score_rows', 'probability_part', 'comparison_part', 'interval', 'share',
+           'share_interval', 'week_table', 'bias_part', 'seeds_part', 'error_words', 'weight_words', 'window_facts',
+           'served_words', 'quality_facts', 'data_part', 'identity_part', 'history_part', 'honest_part',
+           'signature_part', 'glossary_part']
 
 # %% ../../nbs/ops/63c_card_parts.ipynb #b3f6944c
 def profile_part(card: Card) -> Html:
@@ -56,7 +58,12 @@ def pass_words(told: dict | None) -> tuple[str, str]: # how often it passes whom
 # %% ../../nbs/ops/63c_card_parts.ipynb #44d8b389
 def short(v: float | None) -> str: return "–" if v is None else f"{v:.3g}" if abs(v) < 1 else f"{v:,.1f}" if v % 1 else f"{v:,.0f}"
 
-# %% ../../nbs/ops/63c_card_parts.ipynb #8440774a
+# %% ../../nbs/ops/63c_card_parts.ipynb #08a1f5cf
+def remark(r: GateResult, report: GateReport) -> str:
+    "What a gate says about itself, without points of edge where they mean nothing."
+    return re.sub(r", edge 1\+ on [\d.]+% of rows", "", r.detail) if report.summary.get("edge_scale") == "probability" else r.detail
+
+# %% ../../nbs/ops/63c_card_parts.ipynb #61c265bb
 CAPTION = "The last two columns: how often this gate would PASS a coin flip / a model at break-even / a 55 % model on these games, and how many rows or picks it needs to tell them apart"
 
 def evidence(report: GateReport) -> pl.DataFrame: # one row per gate
@@ -64,7 +71,7 @@ def evidence(report: GateReport) -> pl.DataFrame: # one row per gate
     rule = rules_of(report)
     span = lambda r: "–" if r.ci95_low is None else f"{short(r.ci95_low)} to {short(r.ci95_high)}"
     note = lambda t: "" if t is None or "blind to skill" in t["note"] else f". Characteristic: {t['note']}"
-    rows = [(f"{r.id} ({rule[r.id]['kind']})", r.verdict, short(r.value), r.threshold, f"{r.n:,}", span(r), *pass_words(told_of(report, r.id)), f"{r.statistic}: {r.detail}{note(told_of(report, r.id))}.") for r in report.results]
+    rows = [(f"{r.id} ({rule[r.id]['kind']})", r.verdict, short(r.value), r.threshold, f"{r.n:,}", span(r), *pass_words(told_of(report, r.id)), f"{r.statistic}: {remark(r, report)}{note(told_of(report, r.id))}.") for r in report.results]
     return pl.DataFrame(rows, schema=["gate", "verdict", "value", "threshold", "n", "95 % interval", "passes 50 / even / 55", "n to tell", "what it says"], orient="row")
 
 # %% ../../nbs/ops/63c_card_parts.ipynb #8732ccd6
@@ -82,8 +89,10 @@ def evidence_part(card: Card) -> Html:
 PARLAY = 100*(1/3)**.5 # percent; break-even of each of two picks that pay three times the stake together
 
 def price_words(source: str, # break_even_source of a summary
+                picks: int = 1, # decided
                ) -> str:
     "Break-even and where it comes from."
+    if not picks: return f"{source.split('%')[0]}% (nominal -110; no pick, so no price was taken)"
     if "nominal" not in source: return source
     return f"{source.split('%')[0]}% (no price, nominal -110; on a pick'em board, where two picks pay three to one, each would have to hit {PARLAY:.1f} %)"
 
@@ -94,7 +103,7 @@ def power_part(card: Card) -> Html:
     rows = [dict(r, old=round(100*old_policy_pass(n, r["true_rate"]/100), 1) if n else None) for r in card.main.characteristic]
     shown = pl.DataFrame(rows, infer_schema_length=None).select(pl.col("true_rate").alias("true hit rate, %"), pl.col("pass_").alias("PASS, %"), pl.col("cannot_tell").alias("cannot tell, %"), pl.col("fail").alias("FAIL, %"), pl.col("old").cast(pl.Float64).alias("old policy passes, %"), pl.col("n_for_80").cast(pl.Float64).alias("picks for 80 % power"))
     few = " Fewer than 100 end at best in SHADOW, whatever the model is worth." if n < 100 else ""
-    return section("What this many picks can show", table(shown, dense=True), f"{n} decided picks {card.strong}, break-even {price_words(card.summary['break_even_source'])}. How often each verdict of hit_rate_edge3 would come out for a model whose true hit rate were known.{few}")
+    return section("What this many picks can show", table(shown, dense=True), f"{n} decided picks {card.strong}, break-even {price_words(card.summary['break_even_source'], n)}. How often each verdict of hit_rate_edge3 would come out for a model whose true hit rate were known.{few}")
 
 # %% ../../nbs/ops/63c_card_parts.ipynb #9a7eabf1
 def bound_rows(n: int, # decided picks
@@ -145,7 +154,7 @@ def market_part(card: Card) -> Html:
     limit = card.facts.get("market_limit", LIMIT)
     verdict, words = leak_verdict(card.row["feature_set"], residual, limit)
     shown = facts({"residual of the line": f"{residual:.2f} points", "limit": f"{limit:g} points", "measured": where})
-    if verdict == "FAIL": return section("Does it know the line?", finding("FAIL", "Not free of the market", {"what": words, "impact": "It cannot be told from a model that was given the line.", "command": command("nbprops features compare")}) + shown)
+    if verdict == "FAIL": return section("Does it know the line?", finding("FAIL", "Not free of the market", {"what": words, "impact": "It cannot be told from a model that was given the line.", "command": command(f"nbprops registry features {card.row['model_id']}")}) + shown)
     return section("Does it know the line?", shown, words)
 
 # %% ../../nbs/ops/63c_card_parts.ipynb #9761fb92
@@ -196,11 +205,11 @@ def share_interval(r: Rate) -> str: return f"{100*r.low:.1f} to {100*r.high:.1f}
 # %% ../../nbs/ops/63c_card_parts.ipynb #cfc52871
 def week_table(card: Card) -> pl.DataFrame: # one row per ISO week
     "Error, lean and bets by week, each with its n and interval."
-    case, rows = case_on(card), []
-    for w in case.rows.with_columns(week=pl.col("game_date").dt.strftime("%G-W%V")).sort("game_date").partition_by("week", maintain_order=True):
+    case, rows, d = case_on(card), [], 2 if card.scale == "points" else 3
+    for w in case.rows.with_columns(week=pl.col("game_date").dt.strftime("W%V")).sort("game_date").partition_by("week", maintain_order=True):
         own = case_on(card, w).picks()
         err, r = block_mean((w["predicted"] - w["actual"]).abs(), w["game_date"]), hit_rate(own["won"], own["game_date"])
-        rows.append((w["week"][0], f"{w.height:,}", f"{err.value:.2f}", interval(err).replace("+", ""), f"{w.select(edge_expr()).to_series().mean():+.2f}", str(r.n), share(r), share_interval(r)))
+        rows.append((w["week"][0], f"{w.height:,}", f"{err.value:.2f}", interval(err).replace("+", ""), f"{w.select(edge_expr()).to_series().mean():+.{d}f}", str(r.n), share(r), share_interval(r)))
     return pl.DataFrame(rows, schema=["week", "rows", "mean abs error", "95 % interval", "predicted - line", f"picks {card.strong}", "hit rate, %", "its 95 % interval"], orient="row")
 
 # %% ../../nbs/ops/63c_card_parts.ipynb #9e8e3154
@@ -218,6 +227,7 @@ def seeds_part(card: Card) -> Html:
     s = card.facts
     if len(s.get("seeds", ())) < 2: seeds, spread = card.told.get("seeds", []), card.told.get("seed_spread", {})
     else: seeds, spread = s["seeds"], s["seed_spread"]
+    if not seeds: return section("Seeds", lead="No seeds are on record, so nobody knows how much of a result is their luck.")
     if len(seeds) < 2: return section("Seeds", lead="One seed shows no spread; no claim of a difference can rest on it.")
     names = {"mae": "mean abs error, points", "hr_3": f"hit rate {card.strong}, %", "n_3": f"decided picks {card.strong}", "volume": "picks per date", "pvl": "mean of predicted - line"}
     rows = [(names[k], f"{v[0]:.3f}", f"{v[1]:.3f}") for k, v in spread.items() if k in names]
@@ -248,13 +258,20 @@ def window_facts(card: Card) -> dict: # label -> value
             "evaluation": f"{s['eval_start']}..{s['eval_end']}" if s else None, "evaluation rows": f"{s['n']:,} on {s['days']} days" if s else None, "lines": lines, "lines of serving": f.get("line_note"), "recency weight": weight_words(card)}
 
 # %% ../../nbs/ops/63c_card_parts.ipynb #4fe72749
+def served_words(found: dict | None, # from a later judgement
+                 scale: str = "points") -> str | None:
+    "The record of the predictions that were really served on these dates."
+    if not found or not found["n"]: return None
+    return f"{found['n']:,} graded predictions of {found['days']} day{'s' if found['days'] != 1 else ''}, mean abs error {found['mae']:.3f}" + (f", {found['wins_3']:.0f}-{found['losses_3']:.0f} at edge 3+" if scale == "points" and (found["wins_3"] or found["losses_3"]) else "")
+
+# %% ../../nbs/ops/63c_card_parts.ipynb #c7a7e525
 def quality_facts(card: Card) -> dict: # label -> value
     "What the rows are worth."
     s, cover = card.summary, next((x for x in card.main.results if x.id == "feature_coverage"), None)
     aside = card.facts.get("set_aside")
     return {"error of the model": error_words(card, "predicted", "mae"), "error of the line itself": error_words(card, "line", "line_mae"), "prices": s["break_even_source"], "lowest feature coverage": f"{cover.value:.1f} % ({cover.detail})" if cover and cover.value is not None else None,
             "rows without a season average": s["rows_without_average"], "rows set aside": "; ".join(f"{n:,} {why}" for why, n in aside.items()) if aside else "none" if aside is not None else None,
-            "notes": "; ".join(card.facts.get("notes") or ()) or None, "rank correlation of edge and result": s["edge_correlation"]}
+            "as served": served_words(s.get("as_served"), card.scale), "notes": "; ".join(card.facts.get("notes") or ()) or None, "rank correlation of edge and result": s["edge_correlation"]}
 
 # %% ../../nbs/ops/63c_card_parts.ipynb #4707a25b
 def data_part(card: Card) -> Html:

@@ -149,7 +149,8 @@ def lean_picture(card: Card) -> Html:
         ax.axhline(0, color=INK, lw=.8); ax.plot(w["i"], w["value"], "o", color=SECOND, ms=4)
         ax.vlines(known["i"], known["low"].clip(-top, top), known["high"].clip(-top, top), color=SECOND, lw=1.4)
         ax.set(ylabel="points", xticks=w["i"].to_list(), xticklabels=[f"{k}\nn {n}" for k, n in w.select("week", "n").iter_rows()], xlim=(-.5, w.height - .5), ylim=(-1.05*top, 1.05*top), title="Mean of predicted - line, by week")
-    words = ", ".join(f"{k} {v:+.2f}" for k, v in w.select("week", "value").iter_rows())
+    d = 2 if card.scale == "points" else 3
+    words = ", ".join(f"{k} {round(v, d) + 0.0:+.{d}f}" for k, v in w.select("week", "value").iter_rows())
     ends = f"; that of {' and '.join(off)} runs off the drawing (few game days)" if off else ""
     return figure(fig, f"Mean distance from the line by ISO week with 95 % intervals: {words}.", f"{words}; 95 % intervals over days{ends}.")
 
