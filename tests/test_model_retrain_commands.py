@@ -36,11 +36,13 @@ def run(league, tmp_path, monkeypatch):
     monkeypatch.setattr(plans, "feed_profile", lambda wh, windows: "box+rosters+team_box+shots+props+game_lines+injuries")
     real = X.train
     monkeypatch.setattr(X, "train", lambda rows, c, family, params, *a: real(rows, c, family, params | dict(iterations=30, depth=4, learning_rate=.15), *a))
+    cards = []
+    monkeypatch.setattr(C, "card_line", lambda model_id: cards.append(model_id) or f"card of {model_id}")
     app = typer.Typer(rich_markup_mode=None); C.enter(app)
     def act(words):
         r = CliRunner().invoke(app, words.split())
         return (r.exception.exit_code, str(r.exception)) if isinstance(r.exception, Refusal) else (r.exit_code, r.stdout if "--json" in words else r.output)
-    act.home = home
+    act.home, act.cards = home, cards
     return act
 
 def test_every_option_explains_itself():
@@ -56,7 +58,7 @@ def test_every_option_explains_itself():
 def test_walkforward_with_and_without_its_word(monkeypatch, words, walk):
     "Fails when the bare flag eats its neighbour, or an unknown word is dropped."
     seen = []
-    monkeypatch.setattr(C, "_carry_out", lambda request, as_json, machine: seen.append(request) or 0)
+    monkeypatch.setattr(C, "_carry_out", lambda request, *_: seen.append(request) or 0)
     app = typer.Typer(rich_markup_mode=None); C.enter(app)
     r = CliRunner().invoke(app, ["retrain", "--name", "X", *words.split()])
     assert r.exit_code == 0, r.output
@@ -119,11 +121,16 @@ def test_all_families_by_command(run):
     found = json.loads(text)
     assert [o["family"] for o in found["outcomes"]] == ["v9_mae"] and code == found["exit_code"] and Registry(Warehouse(), Store()).rows().height == 2
 
-def test_followers_hear_of_registered_models_only(run, monkeypatch):
-    "Fails when nobody is told of a new model, or of one that was only rehearsed."
-    heard = []
-    monkeypatch.setattr(C, "FOLLOWERS", [lambda o: heard.append(o.row["model_id"]) or [f"card of {o.row['model_id']}"]])
-    run(f"retrain --name A {WINDOW} --dry-run"); run(f"retrain --name B {WINDOW} --skip-auto-register")
-    assert heard == []
-    _, text = run(f"retrain --name C {WINDOW} --force --reason again")
-    assert len(heard) == 1 and f"card of {heard[0]}" in text
+def test_registered_models_get_their_card(run):
+    "Fails when a new model has no card, or one that was only rehearsed has."
+    run(f"retrain --name A {WINDOW} --dry-run"); run(f"retrain --name B {WINDOW} --skip-auto-register"); run(f"retrain --name C {WINDOW} --no-card --force --reason again")
+    assert run.cards == []
+    _, text = run(f"retrain --name D {WINDOW} --force --reason again")
+    assert len(run.cards) == 1 and f"card of {run.cards[0]}" in text
+
+def test_a_card_that_cannot_be_drawn_leaves_the_model(monkeypatch):
+    "Fails when trouble with a report looks like trouble with the model."
+    from nbprops import story
+    def broken(model_id): raise Refusal("Reports need the extra", "it is not installed", "pip install 'nbprops[reports]'")
+    monkeypatch.undo(); monkeypatch.setattr(story, "gate_card", broken)
+    assert C.card_line("m1") == "no gate card of m1: Reports need the extra (it is not installed). Mend: pip install 'nbprops[reports]'"

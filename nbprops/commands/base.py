@@ -63,7 +63,7 @@ def frame_text(frame, # polars frame
 def _cell(v) -> str:
     "One value as short text."
     if v is None: return ""
-    if isinstance(v, float): return f"{v:.2f}".rstrip("0").rstrip(".")
+    if isinstance(v, float): return f"{v:.2g}" if 0 < abs(v) < .005 else f"{v:.2f}".rstrip("0").rstrip(".")
     return str(v)
 
 # %% ../../nbs/commands/71_base.ipynb #7e2ab40c

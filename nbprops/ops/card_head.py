@@ -14,7 +14,7 @@ from .page import Html, badge, banner, command, finding, items, text
 from ..stats import Mean, block_mean, rate_difference
 
 # %% auto #0
-__all__ = ['BOUND', 'SEEDS', 'STATES', 'WAYS', 'window', 'labels', 'common_rows', 'beside', 'hit_difference', 'compared',
+__all__ = ['BOUND', 'SEEDS', 'STATES', 'WAYS', 'window', 'labels', 'common_rows', 'beside', 'hit_difference', 'compared', 'sight',
            'who_won', 'why_won', 'unproven', 'held_words', 'silence_reason', 'silence_words', 'card_sentence',
            'standing_words', 'readable', 'next_steps', 'hit_rate_way', 'way_out', 'ways', 'changed', 'card_banner',
            'lost_part']
@@ -26,11 +26,11 @@ def window(row: dict) -> str: # training dates
 
 # %% ../../nbs/ops/63b_card_head.ipynb #964c7808
 def labels(row: dict, other: dict) -> tuple[str, str]: # names of the two
-    "Narrow and wide where one window contains the other, else family and window."
+    "Narrow and wide where only the length of the training differs, else family, else present and other."
     if row["model_family"] != other["model_family"]: return row["model_family"], other["model_family"]
-    if not (row["training_end_date"] and other["training_end_date"]): return "this model", "the other"
+    if not (row["training_end_date"] and other["training_end_date"]) or row["contract_hash"] != other["contract_hash"]: return "present", "other"
     length = lambda r: (r["training_end_date"] - r["training_start_date"]).days
-    if length(row) == length(other): return "this model", "the other"
+    if length(row) == length(other): return "present", "other"
     return ("narrow", "wide") if length(row) < length(other) else ("wide", "narrow")
 
 # %% ../../nbs/ops/63b_card_head.ipynb #ba1f53b0
@@ -63,14 +63,21 @@ def compared(card: Card) -> pl.DataFrame: # measure, this, other, difference, in
     return pl.DataFrame(rows, schema=["measure", *labels(card.row, card.rival), "difference", "95 % interval", "n"], orient="row")
 
 # %% ../../nbs/ops/63b_card_head.ipynb #67360433
+def sight(card: Card) -> str:
+    "What two models see differently; empty when they read the same features."
+    a, b = card.row, card.rival
+    if a["contract_hash"] == b["contract_hash"]: return ""
+    return f" They do not see the same: {a['feature_count']} features under {a['feed_profile']} against {b['feature_count']} under {b['feed_profile']}; the training window alone explains nothing."
+
+# %% ../../nbs/ops/63b_card_head.ipynb #0717fab6
 def who_won(card: Card) -> str:
     "Which of two models won, why, and how sure that is."
     m, (mine, theirs) = paired_error(common_rows(card), "predicted", "rival"), labels(card.row, card.rival)
     if m.value is None or m.low is None: return f"The {mine} model ({window(card.row)}) and the {theirs} one ({window(card.rival)}) share too few games to be compared."
     span = f"{abs(m.value):.3f} points of mean abs error per game, 95 % interval of {mine} minus {theirs} [{m.low:+.3f}, {m.high:+.3f}], {m.n:,} common player-games of {m.days} days"
-    if m.low <= 0 <= m.high: return f"Neither the {mine} model (trained {window(card.row)}) nor the {theirs} one ({window(card.rival)}) can be shown to be better: they differ by {span}; a difference below about {2.8*m.se:.3f} could not have been seen on so many games."
+    if m.low <= 0 <= m.high: return f"Neither the {mine} model (trained {window(card.row)}) nor the {theirs} one ({window(card.rival)}) can be shown to be better: they differ by {span}; a difference below about {2.8*m.se:.3f} could not have been seen on so many games.{sight(card)}"
     best, row = (mine, card.row) if m.high < 0 else (theirs, card.rival)
-    return f"The {best} model (trained {window(row)}) is better by {span}; the interval excludes zero, so chance is an unlikely reason."
+    return f"The {best} model (trained {window(row)}) is better by {span}; the interval excludes zero, so chance is an unlikely reason.{sight(card)}"
 
 # %% ../../nbs/ops/63b_card_head.ipynb #6056b7de
 def why_won(card: Card) -> str:
