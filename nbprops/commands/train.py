@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['WALKS', 'Flag', 'Opt', 'gates_app', 'completed', 'Walking', 'gate_rows', 'reasons', 'next_steps', 'outcome_text',
            'str_of_verdict', 'summary_rows', 'verdict_line', 'check_folder', 'write_machine', 'card_line', 'retrain',
-           'request_of', 'negative_code', 'gates_run', 'enter']
+           'request_of', 'negative_code', 'gates_run', 'gates_replay', 'enter']
 
 # %% ../../nbs/commands/73_train_commands.ipynb #e7f2f829
 import json, os, sys, uuid
@@ -227,6 +227,17 @@ def gates_run(model_id: Words, eval_start: Annotated[str | None, typer.Option(he
     report = judge_again(r.wh, r.store, model_id, day(eval_start), day(eval_end), policy)
     print(report.to_json()) if as_json else _tell_report(r, model_id, report)
     negative(report.verdict == "REJECT")
+
+# %% ../../nbs/commands/73_train_commands.ipynb #b57d1e72
+@gates_app.command("replay")
+def gates_replay(as_json: AsJson = False) -> None:
+    "Judge every registered model again under every policy, on its own evaluation dates, and keep the rates as an experiment."
+    from nbprops.model.replay import log_replay, rates, replay
+    r = registry_of()
+    found = replay(r)
+    id_ = log_replay(r, found)
+    if as_json: show({"experiment_id": id_, "rates": rates(found), "verdicts": found}, True)
+    else: show(rates(found), False); print(); show(found, False); print(f"\nKept as experiment {id_}; the artefact alone is judged, without its seeds")
 
 # %% ../../nbs/commands/73_train_commands.ipynb #f9b82fb4
 def _tell_report(registry, model_id: str, report) -> None:

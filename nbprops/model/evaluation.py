@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 from dataclasses import dataclass
 from datetime import date
-from ..core import implied_expr, tier_expr
+from ..core import implied_expr, no_vig_expr, tier_expr
 from ..settings import Refusal
 from ..stats import Mean, Rate, block_mean, hit_rate, rank_correlation
 from ..data.warehouse import Warehouse
@@ -115,12 +115,13 @@ def picks(scored: pl.DataFrame, # from `score`
           floor: float = 3.0, # edge, points
           pred: str = "predicted",
           side: str | None = None, # OVER or UNDER only
-         ) -> pl.DataFrame: # the picks, with edge, won, side and implied (break-even of the taken price)
+         ) -> pl.DataFrame: # the picks, with edge, won, side, implied (break-even of the taken price) and fair (no-vig probability of the taken side)
     "Rows that are picks at this edge."
     e = edge_expr(pred)
     out = scored.filter(e.abs() >= floor).with_columns(edge=e, won=won_expr(pred, floor), side=pl.when(e > 0).then(pl.lit("OVER")).otherwise(pl.lit("UNDER")))
-    price = pl.when(pl.col("side") == "OVER").then(pl.col("over_price_american")).otherwise(pl.col("under_price_american"))
-    return (out.filter(pl.col("side") == side) if side else out).with_columns(implied=implied_expr(price))
+    taken = lambda over, under: pl.when(pl.col("side") == "OVER").then(over).otherwise(under)
+    price, fair = taken(pl.col("over_price_american"), pl.col("under_price_american")), no_vig_expr(pl.col("over_price_american"), pl.col("under_price_american"))
+    return (out.filter(pl.col("side") == side) if side else out).with_columns(implied=implied_expr(price), fair=taken(fair, 1 - fair))
 
 # %% ../../nbs/model/33_evaluation.ipynb #b6bafdb3
 @dataclass(frozen=True)
@@ -129,14 +130,17 @@ class BreakEven:
     rate: float # percent
     source: str # recorded prices or nominal -110
     coverage: float # share of picks with a price, 0-1
-    def __str__(self) -> str: return f"{self.rate:.2f}% ({self.source}, prices on {100*self.coverage:.0f}% of picks)"
+    fair: float | None = None # percent, no-vig probability that the market itself gave the picks
+    def __str__(self) -> str:
+        return f"{self.rate:.2f}% ({self.source}, prices on {100*self.coverage:.0f}% of picks" + ("" if self.fair is None else f"; the market itself gave them {self.fair:.1f}%") + ")"
 
 def break_even(taken: pl.DataFrame, # from `picks`
                needed: float = 0.80, # coverage from which prices count
               ) -> BreakEven:
     "Mean implied probability of the picked side, or the nominal 52.38 %."
     share = taken["implied"].is_not_null().mean() or 0.0 if taken.height else 0.0
-    if share >= needed: return BreakEven(100*taken["implied"].mean(), "recorded prices", share)
+    fair = taken["fair"].mean() if "fair" in taken.columns and taken.height else None
+    if share >= needed: return BreakEven(100*taken["implied"].mean(), "recorded prices", share, None if fair is None else 100*fair)
     return BreakEven(100*110/210, "nominal -110", share)
 
 # %% ../../nbs/model/33_evaluation.ipynb #26e757c9

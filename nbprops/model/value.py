@@ -29,14 +29,14 @@ def value_picks(scored: pl.DataFrame, # rows as for `with_chances`
                 residuals: np.ndarray, # points
                 pred: str = "predicted",
                 side: str | None = None, # OVER or UNDER only
-               ) -> pl.DataFrame: # the picks, with side, won, implied (break-even of the taken price), expected_value (units per unit staked)
+               ) -> pl.DataFrame: # the picks, with side, won, implied (break-even of the taken price), fair (no-vig probability of the taken side), expected_value (units per unit staked)
     "Rows on which one side has a positive expected value at its recorded price."
     c, rows = pl.col, with_chances(scored, residuals, pred)
     ev = {s: expected_value_expr(p, c("p_push"), c(f"{s.lower()}_price_american")).fill_null(-1.0) for s, p in (("OVER", c("p_over")), ("UNDER", 1 - c("p_over") - c("p_push")))}
     rows = rows.with_columns(side=pl.when(ev["OVER"] >= ev["UNDER"]).then(pl.lit("OVER")).otherwise(pl.lit("UNDER")), expected_value=pl.max_horizontal(*ev.values()), edge=c(pred) - c("line"))
     price = pl.when(c("side") == "OVER").then(c("over_price_american")).otherwise(c("under_price_american"))
     both = c("over_price_american").is_not_null() & c("under_price_american").is_not_null()
-    taken = rows.filter(both & (c("expected_value") > 0)).with_columns(won=(c("side") == "OVER") == c("over"), implied=implied_expr(price))
+    taken = rows.filter(both & (c("expected_value") > 0)).with_columns(won=(c("side") == "OVER") == c("over"), implied=implied_expr(price), fair=pl.when(c("side") == "OVER").then(c("market")).otherwise(1 - c("market")))
     return taken.filter(c("side") == side) if side else taken
 
 # %% ../../nbs/model/33a_value.ipynb #97e87c60
