@@ -157,3 +157,20 @@ def test_value_is_expected_profit():
     p = taken.select(win).to_series().to_numpy()
     profit = np.where(rng.random(len(p)) < p, 100/110, -1.0)
     assert abs(profit.mean() - taken["expected_value"].mean()) < 3*profit.std()/np.sqrt(len(p))
+
+def test_rounding_is_not_knowledge():
+    "Fails when a model that says the line is judged on the last bit of its arithmetic (mixed prices, factor 0)."
+    rng = np.random.default_rng(0)
+    for seed in range(20):
+        s = priced(0, n=800, seed=seed).with_columns(over_price_american=pl.Series(rng.choice([-137, -121, -110, 104], 800)), under_price_american=pl.Series(rng.choice([-118, -110, -103, 112], 800)))
+        own = V.against_market(s, TAILS)
+        assert own.verdict(own) == "INSUFFICIENT" and own.log_loss.value == 0 == own.brier.value
+
+def test_a_pass_needs_both_scores():
+    "Fails when log loss alone, or the Brier score alone, passes, or one that is worse does not fail."
+    from nbprops.stats import Mean
+    m = lambda low, high: Mean((low + high)/2, low, high, 500, 20, .01, "bootstrap-t")
+    good, open_, bad = m(-.02, -.01), m(-.02, .01), m(.01, .02)
+    verdict = lambda a, b: V.AgainstMarket(a, b).verdict(V.AgainstMarket(a, b))
+    assert [verdict(good, good), verdict(good, open_), verdict(open_, good), verdict(good, bad), verdict(bad, good)] == ["PASS", "INSUFFICIENT", "INSUFFICIENT", "FAIL", "FAIL"]
+    assert V.AgainstMarket(good, good).verdict(V.AgainstMarket(open_, good)) == "INSUFFICIENT"

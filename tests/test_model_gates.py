@@ -13,7 +13,7 @@ from nbprops.stats import wilson
 from tests.model_toys import COVER, case, feature_rows, scored_rows
 
 GOOD, BAD, FEW = scored_rows(skill=3.0, noise=.5), scored_rows(skill=-3.0, noise=.5), scored_rows(n=60, days=4)
-def judged(id, c, policy="default"): return G.judge_gate(id, c, G.policy(policy)["gates"][id]).verdict
+def judged(id, c, policy="default"): return G.judge_gate(id, c, (G.policy("default", "probability") if policy == "anchored" else G.policy(policy))["gates"][id]).verdict
 
 VERDICTS = [ # gate, case, verdict under default
     ("temporal_disjoint", lambda: case(), "PASS"), ("temporal_disjoint", lambda: case(train_end=date(2026, 2, 1)), "FAIL"),
@@ -185,3 +185,24 @@ def test_the_variant_leaves_the_points_policy_alone():
     assert P.policy_hash("default") == P.policy_hash("default", "points") == "ebed41a5f8d53249d3111e8b00a18914128ac1df674081d212d7f0c17043915d"
     assert P.policy_hash("default", "probability") != P.policy_hash("default") and P.policy("default") == P.POLICIES["default"]
     assert P.policy_hash("incident-2026-02", "probability") == P.policy_hash("incident-2026-02") == "fe824c321dd3c94bdab19b9b7653940748fc3bf11a6a0804a6f76e0335313b22"
+
+@pytest.mark.parametrize("id, make", [("hit_rate_edge3", lambda k: scored_rows(skill=1.2, noise=2.4, seed=k, seeds=1)), ("paired_incumbent", lambda k: scored_rows(skill=.55, noise=1.2, seed=k, seeds=1, rival=1.2, n=420))])
+def test_every_pass_bound_is_divided_by_the_looks(id, make):
+    "Fails when Holm's correction is forgotten in one gate: somewhere among the draws a PASS at one look is none at seven."
+    both = [(judged(id, case(make(k))), judged(id, case(make(k), looks=7))) for k in range(60)]
+    assert ("PASS", "INSUFFICIENT") in both and not any(b == "PASS" != a for a, b in both)
+
+def test_the_market_gate_is_divided_by_the_looks():
+    "Fails when seven candidates are held against the market at the level of one."
+    from tests.test_model_anchor import TAILS, priced
+    rows = lambda k: priced(.25, n=1200, seed=k).with_columns(game_id=pl.lit("g"), player_lookup=pl.int_range(pl.len()).cast(pl.String), season_avg=pl.col("line"), incumbent=pl.lit(None, pl.Float64))
+    both = [tuple(judged("probability_vs_market", case(rows(k), family="v9_anchored", residuals=TAILS, looks=n), "anchored") for n in (1, 7)) for k in range(40)]
+    assert ("PASS", "INSUFFICIENT") in both and not any(b == "PASS" != a for a, b in both)
+
+def test_a_feature_that_freezes_in_one_window_is_named():
+    "Fails when a feature that is constant only where it is judged passes."
+    from nbprops.features.catalogue import contract
+    train = feature_rows(200)
+    c = E.feature_coverage(train, train.with_columns(points_std_last_10=pl.lit(4.0)), contract("v9"))
+    assert c.filter("constant")["feature"].to_list() == ["points_std_last_10"]
+    assert not E.feature_coverage(train, train.head(20).with_columns(points_std_last_10=pl.lit(4.0)), contract("v9"))["constant"].any()

@@ -118,7 +118,7 @@ def graded(reg, shadow, live, days, rows, worse=0.0):
         fill = {"STRING": "x", "DATE": date(2026, 2, 1), "FLOAT64": 1.0, "NUMERIC(5,1)": 20.5, "BOOL": False, "INT64": 1, "TIMESTAMP": datetime(2026, 2, 1, tzinfo=timezone.utc)}
         base = {c.name: [fill[c.type]]*n for c in t.columns[:t.declared] if c.required}
         own = dict(prediction_id=[f"{m}{i}" for i in range(n)], game_id=[f"g{i//rows}" for i in range(n)], player_lookup=[f"p{i}" for i in range(n)], system_id=[m]*n, model_id=[m]*n, game_date=[date(2026, 2, 1 + i//rows) for i in range(n)],
-                   predicted_points=np.clip(actual + 3 + off, 0, 60).astype(float), actual_points=actual, line_value=[20.5]*n, recommendation=["OVER"]*n, result=["WIN"]*n, confidence_score=[.8]*n, grade_version=[1]*n)
+                   prediction_made_before_game=[True]*n, predicted_points=np.clip(actual + 3 + off, 0, 60).astype(float), actual_points=actual, line_value=[20.5]*n, recommendation=["OVER"]*n, result=["WIN"]*n, confidence_score=[.8]*n, grade_version=[1]*n)
         assert reg.wh.write("nba_predictions.prediction_accuracy", pl.DataFrame(base | own, strict=False)).quarantined == 0
 
 @pytest.mark.parametrize("days, rows, worse, why", [(1, 80, 0.0, "1 dates"), (4, 10, 0.0, "40 graded rows"), (5, 20, 4.0, "shown to be worse")])

@@ -52,6 +52,15 @@ def test_a_family_without_a_model_is_listed_and_does_not_press(wh):
     found = remind(wh, ON)
     assert found.urgency == "OVERDUE" and "v8_mae: no model in service" in str(found) and found.families["command"].to_list()[1] is None
 
+def test_a_live_model_of_unknown_age_is_urgent(wh):
+    "Would catch a model in service that nobody is ever told to retrain, because nobody knows its age."
+    registered(wh, **V12); registered(wh, **V9)
+    wh.sql(f"UPDATE {REGISTRY} SET training_end_date = NULL WHERE model_id = @m", m=V9["model"])
+    found = remind(wh, ON)
+    row = found.families.row(0, named=True)
+    assert (row["model_family"], row["age_days"], row["urgency"], row["command"]) == ("v9_mae", None, "URGENT", retrain_command("v9_mae", ON))
+    assert found.urgency == "URGENT" and "v9_mae: age unknown (URGENT)" in str(found) and row["command"] in str(found)
+
 def test_the_command_is_one_that_retrain_takes():
     "Would catch a reminder whose command is refused when it is pasted."
     from nbprops.cli import app

@@ -2,7 +2,7 @@
 import hashlib, json, shutil, time
 from itertools import product
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta, timezone
 import polars as pl
 import pytest
 from nbprops.data.artifacts import Store
@@ -72,7 +72,7 @@ def trace(wh, store): return [wh.sql(f"SELECT COUNT(*) AS n FROM nba_predictions
     (dict(family="v9_rmse"), "no model family"), (dict(feature_set="v12_nomarket", no_vegas=True), "does not apply"), (dict(ensemble=True, seeds=1), "two seeds"), (dict(seeds=0), "seeds"), (dict(seed=-1), "below 0"), (dict(recency_weight=0), "half-life"),
     (dict(force=True), "--force needs"), (dict(initial=True, reason="r"), "belongs to"), (dict(promote=True, initial=True), "needs --reason"), (dict(reason="just so"), "--reason explains"), (dict(enable=True, skip_auto_register=True), "registry row"),
     (dict(promote=True, skip_auto_upload=True), "registry row"), (dict(policy="lenient"), "No gate policy"), (dict(promote=True, policy="incident-2026-02"), "default policy"), (dict(params=dict(iteration=5)), "Unknown training parameter"),
-    (dict(walkforward="foo"), "unknown"), (dict(line_as_of="run:NOON"), "unknown"), (dict(line_as_of="bogus"), "unknown"), (dict(train_end=date(2025, 11, 10)), "training-ready rows"), (dict(train_end=LAST, strict_window=True), "--strict-window"),
+    (dict(walkforward="foo"), "unknown"), (dict(line_as_of="run:NOON"), "unknown"), (dict(line_as_of="bogus"), "unknown"), (dict(loss_function="anchored", line_as_of="run:EARLY"), "line of record"), (dict(train_end=date(2025, 11, 10)), "training-ready rows"), (dict(train_end=LAST, strict_window=True), "--strict-window"),
     (dict(strict_window=True, eval_days=None, eval_start=date(2025, 12, 9), eval_end=LAST), "--strict-window"), (dict(name=" "), "--name"), (dict(name=""), "--name is missing"), (dict(every=True), "--all names each run"), (dict(every=True, name="", family="v9_mae"), "--family and --all")])
 def test_bad_requests_are_refused_and_leave_no_trace(league, tmp_path, change, why):
     "Fails when a partial or contradictory request is completed by a guess, or writes anything."
@@ -287,15 +287,69 @@ def test_a_later_command_does_not_forgive_the_correction_for_several_candidates(
     who = out[0].bundle.model_id
     assert [X.judge_again(wh, store, who, date(2025, 12, d), LAST).summary["looks"] for d in (9, 10)] == [3, 4]
 
-def test_a_repetition_is_no_way_round_the_seeds(after, done):
-    "Fails when a gate that the sister seeds held back passes because the same rows are judged without them."
+def test_a_shifted_window_is_no_way_round_the_seeds(after, done):
+    "Fails when a gate that the sister seeds held back passes on dates that overlap theirs, or stays held back after them, or a plain 'cannot tell' is taken for a veto."
     (wh, store), o = after, done[2]
     gates = json.loads(o.report.to_json())
     held = next(g for g in gates["results"] if g["id"] == "vegas_bias")
     assert held["verdict"] == "PASS"
-    wh.sql("UPDATE nba_predictions.ml_experiments SET gates_json = @g WHERE experiment_type = 'retrain'", g=json.dumps(gates | dict(results=[g | dict(verdict="INSUFFICIENT") if g is held else g for g in gates["results"]])))
-    again = {d: X.judge_again(wh, store, o.bundle.model_id, date(2025, 12, d), LAST)["vegas_bias"].verdict for d in (9, 10)}
-    assert again == {9: "INSUFFICIENT", 10: "PASS"}
+    def then(detail, end=LAST): wh.sql("UPDATE nba_predictions.ml_experiments SET eval_end_date = @e, gates_json = @g WHERE experiment_type = 'retrain'", e=end, g=json.dumps(gates | dict(results=[g | dict(verdict="INSUFFICIENT", detail=detail) if g is held else g for g in gates["results"]])))
+    judged = lambda d: X.judge_again(wh, store, o.bundle.model_id, date(2025, 12, d), LAST)["vegas_bias"]
+    then("few rows")
+    assert judged(10).verdict == "PASS"
+    then("; the artefact passes, but only 1 of 2 seeds does", date(2025, 12, 10))
+    again = {d: judged(d) for d in (9, 10, 11)}
+    assert {d: g.verdict for d, g in again.items()} == {9: "INSUFFICIENT", 10: "INSUFFICIENT", 11: "PASS"} and "2025-12-09..2025-12-10, which these dates overlap" in again[10].detail
+    assert judged(11).verdict == "PASS", "a veto that was carried over is not carried on"
+
+def test_a_twin_shares_looks_and_vetoes(after, done):
+    "Fails when one model under two names is judged twice as if for the first time."
+    (wh, store), o = after, done[2]
+    assert X.judge_again(wh, store, o.bundle.model_id, date(2025, 12, 10), LAST).summary["looks"] == 2
+    gates = json.loads(o.report.to_json())
+    veto = [g | dict(verdict="INSUFFICIENT", detail="the artefact passes, but only 1 of 2 seeds does") if g["id"] == "vegas_bias" else g for g in gates["results"]]
+    wh.sql("UPDATE nba_predictions.ml_experiments SET gates_json = @g WHERE experiment_type = 'retrain'", g=json.dumps(gates | dict(results=veto)))
+    twin = X.retrain(replace(ASK, seeds=1), wh, store)
+    assert twin.bundle.semantic_id == o.bundle.semantic_id and twin.report.summary["looks"] == 2 and twin.report["vegas_bias"].verdict == "INSUFFICIENT"
+    later = X.judge_again(wh, store, twin.bundle.model_id, date(2025, 12, 11), LAST)
+    assert later.summary["looks"] == 3 and later["vegas_bias"].verdict == "INSUFFICIENT"
+
+@pytest.mark.parametrize("change, why", [("feed_profile = 'unknown'", "which feeds it needs"), ("sha256 = 'unknown'", "no sha256"), ("gcs_path = gcs_path", "not in the store")])
+def test_an_incumbent_that_cannot_be_loaded_does_not_freeze_its_family(after, done, change, why):
+    "Fails when an imported production row without a file, hash or feeds stops a retrain or a `gates run` of its family, or is passed over in silence."
+    (wh, store), first, said = after, done[2], []
+    wh.sql(f"UPDATE nba_predictions.model_registry SET {change}")
+    if why == "not in the store": store.fs.rm(f"{store.root}/catboost/v9_mae/{first.bundle.model_id}.cbm")
+    o = X.retrain(replace(ASK, seeds=1, seed=7, name="NEXT"), wh, store, said.append)
+    paired = o.report["paired_incumbent"]
+    assert (paired.verdict, paired.n, o.report.summary["incumbent"]) == ("INSUFFICIENT", 0, first.bundle.model_id) and o.verdict != "PROMOTE"
+    assert why in o.report.summary["incumbent_note"] and o.report.summary["incumbent_note"] in said
+    again = X.judge_again(wh, store, o.bundle.model_id, date(2025, 12, 10), LAST)
+    assert again["paired_incumbent"].verdict == "INSUFFICIENT" and why in again.summary["incumbent_note"]
+
+def test_as_served_holds_what_was_served(after, done):
+    "Fails when back-filled rows, rows made after the tip-off or training days count as the served record."
+    from nbprops.data.tables import table
+    (wh, _), who = after, done[2].bundle.model_id
+    name = "nba_predictions.prediction_accuracy"
+    t = table(name)
+    fill = {pl.String: "x", pl.Int64: 1, pl.Boolean: False, pl.Float64: 1.0, pl.Date: LAST}
+    base = {c.name: fill.get(c.frame, datetime(2025, 12, 19, tzinfo=timezone.utc)) for c in t.columns if c.required and c.name in t.content}
+    row = lambda i, day=LAST, mode="EARLY", before=True: base | dict(prediction_id=f"p{i}", player_lookup=f"p{i}", game_id=f"{day:%Y%m%d}_BOS_NYK", game_date=day, model_id=who, system_id="catboost_v9", prediction_run_mode=mode, prediction_made_before_game=before, predicted_points=20.0, actual_points=18, line_value=15.5, result="WIN", recommendation="OVER", has_prop_line=True)
+    rows = [row(1), row(2, mode="BACKFILL"), row(3, before=False), row(4, day=date(2025, 12, 8)), row(5, day=date(2025, 12, 9))]
+    frame = pl.DataFrame(rows, schema={k: t.schema()[k] for k in rows[0]})
+    with wh.transaction() as tx:
+        tx.con.register("given", frame.to_arrow())
+        tx.con.execute(f"INSERT INTO {name} BY NAME SELECT * FROM given").fetchall()
+    assert J.as_served(wh, who, FIRST, LAST) == dict(n=2, days=2, mae=2.0, wins_3=2, losses_3=0)
+
+def test_a_model_without_training_dates_is_refused(after, done):
+    "Fails when `gates run` of an imported row ends in a TypeError, or judges it on days it may have learnt."
+    (wh, store), who = after, done[2].bundle.model_id
+    wh.sql("UPDATE nba_predictions.model_registry SET training_start_date = NULL, training_end_date = NULL")
+    for days in ((None, None), (date(2025, 12, 9), LAST)):
+        with pytest.raises(Refusal, match="Nobody wrote down when") as e: X.judge_again(wh, store, who, *days)
+        assert e.value.exit_code == 2
 
 def test_no_feature_sees_a_quote_after_the_run(house):
     "Fails when training as of a run reads a line stamped after that run."

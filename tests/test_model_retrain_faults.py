@@ -139,6 +139,36 @@ def test_two_retrains_in_one_second_get_two_names(league, tmp_path):
     names, registry = {r.stdout.strip()[-6:] for r in runs}, Registry(Warehouse(tmp_path/"w.duckdb"), Store(str(tmp_path/"store")))
     assert names == {"120000", "120001"} and registry.rows().height == 2 and registry.validate().height == 0
 
+@pytest.mark.parametrize("force", [False, True])
+def test_the_second_of_two_equal_retrains_is_a_duplicate(house, monkeypatch, force):
+    "Fails when two equal retrains that began together leave one model under two names."
+    wh, store = house
+    ask, real, inner = replace(ASK, force=force, reason="twins" if force else ""), X.judge, []
+    def meanwhile(*a):
+        monkeypatch.setattr(X, "judge", real)
+        try: inner.append(X.retrain(replace(ask, name="SECOND"), wh, store))
+        except Refusal as e: inner.append(e)
+        return real(*a)
+    monkeypatch.setattr(X, "judge", meanwhile) # the first has its name, and is not registered yet
+    first = X.retrain(ask, wh, store)
+    if force: assert inner[0].row["semantic_id"] == first.row["semantic_id"] and Registry(wh, store).rows().height == 2
+    else:
+        second = next(e for e in experiments(wh) if e["name"] == "SECOND")
+        assert inner[0].exit_code == 2 and f"keeps {first.bundle.model_id}" in str(inner[0]) and (second["status"], second["model_id"]) == ("failed", None) and "was faster" in second["error_message"]
+        assert Registry(wh, store).rows()["model_id"].to_list() == [first.bundle.model_id]
+
+def test_an_equal_model_that_came_during_the_fit_is_a_duplicate(house, monkeypatch):
+    "Fails when the duplicate rule is asked only before the fit."
+    wh, store = house
+    real = X.train
+    def meanwhile(*a):
+        monkeypatch.setattr(X, "train", real)
+        X.retrain(replace(ASK, name="FASTER"), wh, store)
+        return real(*a)
+    monkeypatch.setattr(X, "train", meanwhile)
+    with pytest.raises(Refusal, match="trained on exactly this"): X.retrain(ASK, wh, store)
+    assert {e["name"]: e["status"] for e in experiments(wh)} == {"T": "failed", "FASTER": "completed"} and Registry(wh, store).rows().height == 1
+
 def test_a_name_is_written_once(house):
     "Fails when other bytes can take the name of a model that exists."
     wh, store = house

@@ -193,7 +193,8 @@ def test_probability_families_are_judged_on_positive_expected_value(wh):
     r = monitor(wh, start=D0, end=day(9)).rows
     want = dict(wins=0, losses=0)
     for x in f.to_dicts():
-        ev = {"OVER": x["p_over"]*100/110 - (1 - x["p_over"]) if x["over_price_american"] else -1, "UNDER": (1 - x["p_over"])*100/110 - x["p_over"]}
+        if x["over_price_american"] is None or x["under_price_american"] is None: continue
+        ev = {"OVER": x["p_over"]*100/110 - (1 - x["p_over"]), "UNDER": (1 - x["p_over"])*100/110 - x["p_over"]}
         side = max(ev, key=ev.get)
         if ev[side] <= 0 or x["actual_points"] is None or x["actual_points"] == x["line_value"]: continue
         want["wins" if (x["actual_points"] > x["line_value"]) == (side == "OVER") else "losses"] += 1

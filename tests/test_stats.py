@@ -138,3 +138,19 @@ def test_rank_correlation_ignores_a_high_day():
     f = pl.DataFrame(dict(game_date=day, edge=level + rng.normal(0, 1, 200), margin=level + rng.normal(0, 1, 200)))
     m = stats.rank_correlation(f, "edge", "margin")
     assert abs(m.value) < .15 and np.corrcoef(f["edge"], f["margin"])[0, 1] > .9
+
+@pytest.mark.parametrize("days", [2, 3, 4])
+def test_few_days_have_wide_intervals(days):
+    "Fails when two or three days, which can hardly be resampled, give an interval without width."
+    rng, hit, day = np.random.default_rng(days), 0, pl.Series(np.repeat(np.arange(days), 60))
+    for _ in range(400):
+        m = stats.block_mean(pl.Series(rng.normal(0, 1, 60*days) + np.repeat(rng.normal(0, .3, days), 60)), day)
+        hit += m.low <= 0 <= m.high
+    assert hit/400 >= .91
+
+def test_a_stricter_level_is_never_narrower():
+    "Fails when a level beyond the last resample gives the bound of the last resample."
+    rng = np.random.default_rng(5)
+    v, day = pl.Series(rng.normal(0, 1, 900)), pl.Series(np.repeat(np.arange(30), 30))
+    highs = [stats.block_mean(v, day, level=1 - .05/k).high for k in (1, 5, 11, 50, 200, 1000)]
+    assert all(b > a + 1e-6 for a, b in zip(highs, highs[1:]))

@@ -247,7 +247,7 @@ def _tell_report(registry, model_id: str, report) -> None:
     s, row = report.summary, registry.get(model_id)
     served = s.get("as_served") or {}
     print(sentence(report)); print(f"Judged on {s['eval_start']}..{s['eval_end']}: {s['n']:,} graded rows of {s['days']} days, look {s['looks']} at these dates")
-    if served.get("n"): print(f"As served on these dates: {served['n']:,} graded predictions, MAE {served['mae']:.2f}, {served['wins_3']}-{served['losses_3']} at edge 3+")
+    if served.get("n"): print(f"As served on these dates: {int(served['n']):,} graded predictions, MAE {served['mae']:.2f}, {int(served['wins_3'] or 0)}-{int(served['losses_3'] or 0)} at edge 3+")
     print(f"Next: {pasteable(next_steps(row, report.verdict, model_id, None, registry.production(row['model_family']) is None)[0])}")
     print(); show(gate_rows(report), False); print(*[""] + reasons(report), sep="\n")
 

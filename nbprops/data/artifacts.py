@@ -6,7 +6,8 @@
 __all__ = ['Store']
 
 # %% ../../nbs/data/12a_artifacts.ipynb #2a0102b8
-import json, os, uuid
+import errno, json, os, uuid
+from contextlib import suppress
 from ..settings import Broken, Refusal, canonical_json, sha256_of, store_uri
 
 # %% ../../nbs/data/12a_artifacts.ipynb #4800b4ce
@@ -45,9 +46,11 @@ Store.exists, Store.get = _exists, _get
 def _replace_file(self: Store, rel: str, data: bytes) -> None:
     "Write by a temporary name and one rename."
     part = f"{self.path(rel)}.{uuid.uuid4().hex[:8]}.part"
-    self.fs.makedirs(self.path(rel).rsplit("/", 1)[0], exist_ok=True)
-    try: self.fs.pipe_file(part, data); self.fs.mv(part, self.path(rel))
-    except PermissionError: raise Refusal(f"The store {self.uri} is read-only", "nothing was written", "set MODEL_STORE_URI to a place you may write") from None
+    try: self.fs.makedirs(self.path(rel).rsplit("/", 1)[0], exist_ok=True); self.fs.pipe_file(part, data); self.fs.mv(part, self.path(rel))
+    except OSError as e:
+        with suppress(OSError): self.fs.rm_file(part)
+        if isinstance(e, PermissionError) or e.errno == errno.EROFS: raise Refusal(f"The store {self.uri} is read-only", "nothing was written", "set MODEL_STORE_URI to a place you may write") from None
+        raise Broken(f"{rel} could not be written to the store", e.strerror or str(e) or type(e).__name__, "make room or restore the connection, then run again") from None
 
 def _put(self: Store,
          rel: str, # path below the root

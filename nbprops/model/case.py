@@ -46,16 +46,21 @@ class Case:
     @property
     def leaning(self) -> str: return "at edge 1+" if self.scale == "points" else self.strong
     def level(self, alpha: float = 0.05) -> float: return alpha/self.looks
-    def picks(self, pred: str = "predicted", side: str | None = None) -> pl.DataFrame:
-        "The bets that this family makes: edge 3+ in points, or positive expected value."
-        return picks(self.rows, 3.0, pred, side) if self.scale == "points" else value_picks(self.rows, self.residuals, pred, side)
-    def metrics(self, pred: str = "predicted") -> dict:
-        "The numbers of the rows; hr_3, n_3 and volume speak of the bets that this family makes."
-        own = metrics(self.rows, pred)
-        if self.scale == "points": return own
-        taken = self.picks(pred)
-        r = hit_rate(taken["won"], taken["game_date"])
-        return own | dict(hr_3=None if r.rate is None else 100*r.rate, n_3=r.n, volume=taken.height/max(1, own["days"]))
+
+# %% ../../nbs/model/34a_case.ipynb #b92f9414
+def _picks(self: Case, pred: str = "predicted", side: str | None = None) -> pl.DataFrame:
+    "The bets that this family makes: edge 3+ in points, or positive expected value."
+    return picks(self.rows, 3.0, pred, side) if self.scale == "points" else value_picks(self.rows, self.residuals, pred, side)
+
+def _metrics(self: Case, pred: str = "predicted") -> dict:
+    "The numbers of the rows; hr_3, n_3 and volume speak of the bets that this family makes."
+    own = metrics(self.rows, pred)
+    if self.scale == "points": return own
+    taken = self.picks(pred)
+    r = hit_rate(taken["won"], taken["game_date"])
+    return own | dict(hr_3=None if r.rate is None else 100*r.rate, n_3=r.n, volume=taken.height/max(1, own["days"]))
+
+Case.picks, Case.metrics = _picks, _metrics
 
 # %% ../../nbs/model/34a_case.ipynb #cc87143b
 def toy_case(n: int = 1400, days: int = 28, # rows, game dates

@@ -51,6 +51,7 @@ def stale(self: Registry, family: str) -> str | None: # what is wrong with the m
     if not self.store.exists(path): return "is missing" if wanted["models"] else None
     try: found = self.store.get_json(path)
     except ValueError: return "is no JSON"
+    if not isinstance(found, dict): return "is no JSON object"
     return None if same_manifest(found, wanted) else "differs from the registry"
 
 def publish(self: Registry, family: str) -> None:

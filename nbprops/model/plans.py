@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['Reader', 'market_at', 'Plan', 'check_holdout', 'duplicates', 'refuse_duplicate', 'experiments_on', 'live_families',
-           'loss_conflict', 'from_registry', 'usable', 'make_plan', 'consequence', 'would_do']
+           'loss_conflict', 'from_registry', 'incumbent_bundle', 'usable', 'make_plan', 'consequence', 'would_do']
 
 # %% ../../nbs/model/36a_plans.ipynb #c8f414b3
 import json
@@ -16,13 +16,14 @@ from ..settings import Refusal, canonical_json
 from ..data.artifacts import Store
 from ..data.tables import table
 from ..data.warehouse import Warehouse
-from ..features.catalogue import NAMES, Contract, contract
+from ..features.catalogue import NAMES, Contract, contract, profile_feeds
 from ..features.facts import SOURCES, facts_of
 from ..features.feeds import feed_profile
 from ..features.store import STORE, rebuild_market
 from .evaluation import evaluation_rows, graded_rows, last_graded_date
 from .families import Family, params_hash, resolve_params
-from .registry import Registry
+from .predictor import Bundle
+from .registry import UNKNOWN, Registry
 from .requests import MIN_EVALUATION_ROWS, Request, Windows, check_flags, family_of_request, named, plan_windows
 from .training import KEYS, MARKET_SOURCES, check_feeds, check_rows, data_snapshot_hash, seed_list, training_rows, usable_rows
 
@@ -129,6 +130,21 @@ def from_registry(registry: Registry, family: Family) -> tuple[dict, list[str]]:
     delta = dict(huber_delta=float(loss.split("delta=")[1])) if family.loss == "huber" and "delta=" in (loss or "") else {}
     return delta, [note for note in [loss_conflict(loss, family)] if note]
 
+# %% ../../nbs/model/36a_plans.ipynb #35a3b547
+def incumbent_bundle(registry: Registry,
+                     incumbent: dict | None, # registry row
+                     profile: str, # feeds of the dates, such as box+props
+                    ) -> tuple[Bundle | None, str]: # the bundle; else why there is none, "" without an incumbent
+    "The production model, if it could serve on these dates."
+    if incumbent is None: return None, ""
+    who, needs = f"the incumbent {incumbent['model_id']} is not compared", incumbent["feed_profile"]
+    if needs in (None, "", UNKNOWN): return None, f"{who}: nobody wrote down which feeds it needs"
+    try: lost = sorted(set(profile_feeds(needs)) - set(profile_feeds(profile)))
+    except Refusal as e: return None, f"{who}: {e.what}"
+    if lost: return None, f"{who}: these dates lack {', '.join(lost)}, which it needs"
+    try: return registry.load(incumbent), ""
+    except (Refusal, OSError) as e: return None, f"{who}: {getattr(e, 'what', e)}"
+
 # %% ../../nbs/model/36a_plans.ipynb #58a2e171
 def usable(read: Reader, ask: Callable, # training_rows or evaluation_rows
            window: tuple[date, date], family: Family, as_of: str) -> tuple[pl.DataFrame, dict]: # rows, set aside
@@ -170,6 +186,7 @@ def make_plan(r: Request, wh: Warehouse, store: Store,
     if r.initial and live: raise Refusal(f"Family {family} has a production model ({live['model_id']})", "--initial is for a family without one", "leave --initial out")
     windows = plan_windows(r, lambda a, b: read(graded_rows, a, b), lambda: read(last_graded_date))
     found, c = _rows_of(r, read, family, windows), _contract_of(read, family, windows)
+    notes += [why for _, why in [incumbent_bundle(registry, live, c.feed_profile)] if why]
     hashes = dict(snapshot=data_snapshot_hash(found["rows"], c.names), params_hash=params_hash(family, params, refit=r.refit, half_life=r.recency_weight))
     p = Plan(request=named(r, family), family=family, windows=windows, contract=c, params=params, seeds=seed_list(r.seed, r.seeds), **found, **hashes, incumbent=live,
              runs_to_date=1 + experiments_on(wh, "retrain", *windows.evaluation), looks=looks, notes=tuple(notes), reader=read)

@@ -12,22 +12,26 @@ import polars as pl
 from datetime import date
 from ..settings import Refusal, now, today
 from ..stats import block_mean, rate_difference
-from .moves import lapsed, move, moving, opened, kept
-from .states import HISTORY, REGISTRY, Registry, allowed
+from .moves import future_verdicts, lapsed, move, moving, opened, kept
+from .states import HISTORY, REGISTRY, UNKNOWN, Registry, allowed
 
 # %% ../../nbs/model/35d_promotion.ipynb #b0f55f92
 PAIRS_SQL = """SELECT s.game_date, s.game_id, s.player_lookup, s.predicted_points AS shadow, p.predicted_points AS production, s.actual_points AS actual, s.line_value AS line,
   s.recommendation AS shadow_side, p.recommendation AS production_side, s.result AS shadow_result, p.result AS production_result
 FROM nba_predictions.prediction_accuracy AS s
 JOIN nba_predictions.prediction_accuracy AS p ON p.game_id = s.game_id AND p.player_lookup = s.player_lookup
+JOIN nba_predictions.model_registry AS rs ON rs.model_id = s.model_id
+JOIN nba_predictions.model_registry AS rp ON rp.model_id = p.model_id
 WHERE s.model_id = @s AND p.model_id = @p AND s.game_date >= @since AND p.game_date >= @since AND s.actual_points IS NOT NULL
+  AND s.game_date > rs.training_end_date AND (rp.training_end_date IS NULL OR p.game_date > rp.training_end_date)
+  AND s.prediction_made_before_game AND p.prediction_made_before_game AND s.prediction_run_mode <> 'BACKFILL' AND p.prediction_run_mode <> 'BACKFILL'
 QUALIFY ROW_NUMBER() OVER (PARTITION BY s.game_id, s.player_lookup ORDER BY s.system_id, p.system_id) = 1
 ORDER BY s.game_date, s.game_id, s.player_lookup"""
 
 def pairs(self: Registry, shadow_id: str, production_id: str,
           since: date = date(2000, 1, 1), # first game date
          ) -> pl.DataFrame: # one row per common graded player-game
-    "Graded rows that both models have."
+    "Graded rows that both models forecast."
     return self.wh.sql(PAIRS_SQL, s=shadow_id, p=production_id, since=since)
 
 Registry.pairs = pairs
@@ -67,11 +71,21 @@ def paired_report(pairs: pl.DataFrame, # from `pairs`
 # %% ../../nbs/model/35d_promotion.ipynb #24c2968e
 MIN_SHADOW_DATES, MIN_COMMON_ROWS = 2, 50
 
+def _repeatable(commit: str) -> bool: return commit not in ("", UNKNOWN) and not commit.endswith("-dirty")
+
+def _commits(self: Registry, model_id: str, verdict: dict) -> dict: # verdict, training
+    "The commits that a judgement and the model behind it stand on."
+    return {"verdict": verdict["git_commit"] or "", "training": self.get(model_id)["git_commit"] or ""}
+
+def _clock_gaps(self: Registry, model_id: str) -> list[str]:
+    "A verdict dated after now: nobody knows whether it came before or after the others."
+    return ["it has a verdict from the future (clock)"] if future_verdicts(self, model_id) else []
+
 def _verdict_gaps(self: Registry, model_id: str, verdict: dict) -> list[str]:
     "What a model's own judgement lacks."
     gaps = [] if verdict["gate_verdict"] == "PROMOTE" else [f"its newest verdict is {verdict['gate_verdict'] or 'none'}, not PROMOTE"]
-    if str(verdict["git_commit"] or "").endswith("-dirty"): gaps.append("the verdict was made with uncommitted changes")
-    return gaps + [why for why in [lapsed(self, model_id)] if why]
+    gaps += [f"the {what} was made with uncommitted changes" if c.endswith("-dirty") else f"no commit is on record for the {what}" for what, c in _commits(self, model_id, verdict).items() if not _repeatable(c)]
+    return gaps + _clock_gaps(self, model_id) + [why for why in [lapsed(self, model_id)] if why]
 
 def _evidence_gaps(report: dict) -> list[str]: # from `paired_report`
     "What the record beside production lacks."
@@ -94,7 +108,7 @@ def _initial_gaps(self: Registry, row: dict, live: dict | None, verdict: dict) -
     "What forbids an initial promotion."
     gaps = [f"the family has a production model ({live['model_id']})"] if live else []
     gaps += ["a gate failed, or no gate was run"] if verdict["gate_verdict"] in (None, "REJECT") else []
-    return gaps + [why for why in [lapsed(self, row["model_id"])] if why]
+    return gaps + _clock_gaps(self, row["model_id"]) + [why for why in [lapsed(self, row["model_id"])] if why]
 
 def _take_over(here: Registry, row: dict, live: dict | None, # the successor; the present production model
                command: str, reason: str, actor: str | None, evidence: dict | None = None, **recorded) -> dict:
@@ -125,8 +139,8 @@ Registry.promote = promote
 
 # %% ../../nbs/model/35d_promotion.ipynb #43a24a60
 def standing(self: Registry, model_id: str) -> str: # proven or unproven
-    "`unproven` until the newest verdict is PROMOTE."
-    return "proven" if self.newest_verdict(model_id)["gate_verdict"] == "PROMOTE" else "unproven"
+    "`unproven` until a PROMOTE, and again after a REJECT."
+    return "proven" if self.newest_verdict(model_id, decisive=True)["gate_verdict"] == "PROMOTE" else "unproven"
 
 Registry.standing = standing
 

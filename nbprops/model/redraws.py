@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from ..core import tier_expr
-from ..stats import block_weights, z_bound
+from ..stats import FEW_DAYS, block_weights, z_bound
 from .case import Case
 from .evaluation import break_even
 from .value import with_chances
@@ -272,7 +272,7 @@ def errors_vs_constant(r: Redraws, rule: dict, pred: str = "predicted") -> Verdi
 # %% ../../nbs/model/34bb_redraws.ipynb #4052cb46
 def ends(r: Redraws, sums: np.ndarray, counts: np.ndarray, levels: tuple, chunk: int = 500) -> tuple: # as `bootstrap_ends`
     "Interval ends by the method of the redraws, a few hundred draws at a time."
-    if not r.exact: return linear_ends(sums, counts, levels)
+    if not r.exact or len(sums) < FEW_DAYS: return linear_ends(sums, counts, levels)
     parts = [bootstrap_ends(sums[:, k:k + chunk], counts, levels) for k in range(0, r.draws, chunk)]
     return np.concatenate([p[0] for p in parts]), *(tuple(np.concatenate([p[i][e] for p in parts]) for e in (0, 1)) for i in range(1, len(levels) + 1))
 

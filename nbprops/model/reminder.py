@@ -50,9 +50,11 @@ def family_rows(models: pl.DataFrame, # registry rows: model_id, model_family, s
     newest = pl.col("model_id").filter(live).sort_by(pl.col("training_end_date").filter(live), pl.col("model_trained_at").filter(live), pl.col("model_id").filter(live)).last()
     ids = lambda state: pl.col("model_id").filter(pl.col("state") == state).sort()
     by = models.group_by("model_family").agg(trained_to=pl.col("training_end_date").filter(live).max(), newest_model=newest, production=ids("production").first(), shadows=ids("shadow"))
-    by = by.with_columns(age_days=(pl.lit(on) - pl.col("trained_to")).dt.total_days()).with_columns(urgency=urgency_expr(pl.col("age_days")))
-    commands = pl.Series("command", [retrain_command(f, on) if a is not None else None for f, a in by.select("model_family", "age_days").iter_rows()], dtype=pl.String)
-    return by.with_columns(commands).sort(pl.col("age_days"), "model_family", descending=[True, False], nulls_last=True).select(COLUMNS)
+    by = by.with_columns(age_days=(pl.lit(on) - pl.col("trained_to")).dt.total_days())
+    ageless = pl.col("newest_model").is_not_null() & pl.col("age_days").is_null()
+    by = by.with_columns(urgency=pl.when(ageless).then(pl.lit("URGENT")).otherwise(urgency_expr(pl.col("age_days"))))
+    commands = pl.Series("command", [retrain_command(f, on) if m is not None else None for f, m in by.select("model_family", "newest_model").iter_rows()], dtype=pl.String)
+    return by.with_columns(commands).sort(ageless, pl.col("age_days"), "model_family", descending=[True, True, False], nulls_last=True).select(COLUMNS)
 
 # %% ../../nbs/model/38_reminder.ipynb #cd1e44d7
 def overall(families: pl.DataFrame, # from `family_rows`
@@ -93,9 +95,10 @@ class Reminder:
 # %% ../../nbs/model/38_reminder.ipynb #a9d5a9c1
 def _line(r: dict) -> str:
     "A family in one line."
-    if r["age_days"] is None: return f"  {r['model_family']}: no model in service"
+    if r["newest_model"] is None: return f"  {r['model_family']}: no model in service"
+    age = "age unknown" if r["age_days"] is None else f"{r['age_days']} days"
     names = ", ".join([f"production {r['production']}" if r["production"] else "no production model", *(f"shadow {s}" for s in r["shadows"])])
-    return f"  {r['model_family']}: {r['age_days']} days ({r['urgency']}), trained to {r['trained_to']}; {names}" + ("" if r["urgency"] == "none" else f"\n    {r['command']}")
+    return f"  {r['model_family']}: {age} ({r['urgency']}), trained to {r['trained_to'] or 'an unknown day'}; {names}" + ("" if r["urgency"] == "none" else f"\n    {r['command']}")
 
 def _text(self: Reminder) -> str: # empty when there is nothing to say
     "The reminder as a person reads it."

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['MIN_EVALUATION_ROWS', 'EVAL_DAYS', 'TRAIN_DAYS', 'LINES_AS_OF', 'Dates', 'Recipe', 'Request', 'date_conflicts',
-           'recipe_conflicts', 'number_conflicts', 'consequence_conflicts', 'check_flags', 'family_of_request', 'named',
-           'Windows', 'explicit_windows', 'carve', 'plan_windows', 'week_windows']
+           'recipe_conflicts', 'number_conflicts', 'consequence_conflicts', 'check_flags', 'family_of_request',
+           'refuse_other_line', 'named', 'Windows', 'explicit_windows', 'carve', 'plan_windows', 'week_windows']
 
 # %% ../../nbs/model/36_requests.ipynb #78992323
 from collections.abc import Callable
@@ -120,12 +120,16 @@ def check_flags(r: Request) -> None:
     wrong = [what for so, what in (*date_conflicts(r), *recipe_conflicts(r), *number_conflicts(r), *consequence_conflicts(r)) if so]
     if wrong: raise Refusal("; ".join(wrong), "nothing is guessed and no flag is ignored", "nbprops retrain --help")
     policy(r.policy); seed_list(r.seed, r.seeds); resolve_params(**r.params); parse_as_of(r.line_as_of)
-    if not r.every: family_of_request(r)
+    if not r.every: refuse_other_line(family_of_request(r), r.line_as_of)
 
 # %% ../../nbs/model/36_requests.ipynb #511566f3
 def family_of_request(r: Request) -> Family:
     "The family that a request for one model means; a family may be new."
     return Family.parse(r.family) if r.family else family_of(r.feature_set or "v9", r.no_vegas, r.loss_function, r.quantile_alpha)
+
+def refuse_other_line(family: Family, line_as_of: str) -> None:
+    "An anchored model starts from the line that it is judged at."
+    if family.loss == "anchored" and line_as_of != "tip": raise Refusal(f"--line-as-of {line_as_of} does not fit {family}", "an anchored model is judged at the line of record; its line at that run is another", "leave --line-as-of out")
 
 # %% ../../nbs/model/36_requests.ipynb #3dbae0f3
 def named(r: Request,

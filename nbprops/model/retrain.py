@@ -240,6 +240,8 @@ def retrain_all(request: Request, # with every=True; dates, policy and consequen
     with first("read"): plans = [attempt(r.family, lambda: plan_of(r, registry, read)) for r in requests_for(request, registry, names)]
     good = [p for p in plans if isinstance(p, Plan)]
     ready = {p.family.name: replace(p, looks=len(good), runs_to_date=p.runs_to_date + i) for i, p in enumerate(good)}
+    for p in good:
+        for note in p.notes: say(f"{p.family}: {note}")
     if not request.dry_run and good: mended(registry, say)
     act = lambda p: Outcome(p, family=p.family.name) if request.dry_run else recorded(p, registry, say, Laps())
     out = [attempt(f, lambda: act(ready[f])) if f in ready else refused for f, refused in zip(names, plans)]

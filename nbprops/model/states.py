@@ -45,7 +45,7 @@ rule(REGISTRY, "sha256", ~_hashed, "64 lower-case hex digits");
 
 # %% ../../nbs/model/35a_states.ipynb #7d08f400
 TRANSITIONS = { # (from, to): commands
-    (None, "candidate"): {"register", "import"}, (None, "rejected"): {"register"}, (None, "shadow"): {"import"}, (None, "production"): {"import"}, (None, "retired"): {"import"},
+    (None, "candidate"): {"register", "import"}, (None, "rejected"): {"register", "import"}, (None, "shadow"): {"import"}, (None, "production"): {"import"}, (None, "retired"): {"import"},
     ("candidate", "shadow"): {"enable"}, ("shadow", "candidate"): {"disable"},
     ("shadow", "production"): {"promote"}, ("production", "retired"): {"promote", "rollback", "retire"}, ("retired", "production"): {"rollback"},
     ("candidate", "retired"): {"retire"}, ("shadow", "retired"): {"retire"}, ("rejected", "candidate"): {"override"},

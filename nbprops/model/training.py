@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['KEYS', 'ROWS_SQL', 'EARLY_SQL', 'MARKET_SOURCES', 'VALIDATION_SHARE', 'MIN_TRAINING_ROWS', 'FOLDS', 'rows_sql',
-           'early_rows', 'at_tip', 'ready_rows', 'training_rows', 'data_snapshot_hash', 'validation_start',
-           'recency_weights', 'Pools', 'make_pools', 'fit_seed', 'Trained', 'ensemble_of', 'resolved_loss',
-           'check_rows', 'seed_list', 'usable_rows', 'check_feeds', 'later_blocks', 'centre', 'walk_forward',
-           'anchor_facts', 'scaled', 'anchored_parts', 'train', 'expected_offset']
+           'early_rows', 'market_facts', 'at_tip', 'ready_rows', 'training_rows', 'data_snapshot_hash',
+           'validation_start', 'recency_weights', 'Pools', 'make_pools', 'fit_seed', 'Trained', 'ensemble_of',
+           'resolved_loss', 'check_rows', 'seed_list', 'usable_rows', 'check_feeds', 'later_blocks', 'centre',
+           'walk_forward', 'anchor_facts', 'scaled', 'anchored_parts', 'train', 'expected_offset']
 
 # %% ../../nbs/model/32_training.ipynb #40b8c1c1
 import hashlib, math, os
@@ -21,7 +21,7 @@ from ..settings import Refusal, canonical_json
 from ..data.tables import table
 from ..data.warehouse import Warehouse
 from ..features.catalogue import FEATURES, NAMES, Contract
-from ..features.facts import SOURCES, facts_of
+from ..features.facts import SOURCES, Facts, facts_of
 from ..features.store import STORE, rebuild_market
 from .anchor import ANCHOR, shrinkage
 from .families import Family, catboost_params, loss_function, read_back_loss, resolve_params
@@ -62,13 +62,19 @@ def early_rows(wh: Warehouse,
 # %% ../../nbs/model/32_training.ipynb #a235b788
 MARKET_SOURCES = ("schedule", "seasons", "books", "feeds", "props", "game_lines")
 
+def market_facts(wh: Warehouse,
+                 rows: pl.DataFrame, # game_date
+                ) -> Facts:
+    "What is needed to see the market on the dates of some rows."
+    days = rows["game_date"].min(), rows["game_date"].max()
+    get = lambda name: wh.read(name, *(days if table(name).partition else ()), columns=table(name).content)
+    return facts_of({SOURCES[k]: get(SOURCES[k]) for k in MARKET_SOURCES})
+
 def at_tip(wh: Warehouse,
            rows: pl.DataFrame, # ml_feature_store_v2
           ) -> pl.DataFrame: # ml_feature_store_v2
     "The same rows with the market as it stood at each tip-off."
-    days = rows["game_date"].min(), rows["game_date"].max()
-    get = lambda name: wh.read(name, *(days if table(name).partition else ()), columns=table(name).content)
-    return rebuild_market(facts_of({SOURCES[k]: get(SOURCES[k]) for k in MARKET_SOURCES}), rows, "tip")
+    return rebuild_market(market_facts(wh, rows), rows, "tip")
 
 # %% ../../nbs/model/32_training.ipynb #6bf4cbf0
 def ready_rows(wh: Warehouse,

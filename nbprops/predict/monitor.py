@@ -52,7 +52,8 @@ def value_side(odds: tuple[str, str] = ("over_price_american", "under_price_amer
     "The side with the larger positive expected value at its recorded price."
     over = expected_value_expr(pl.col("p_over"), pl.col("p_push"), pl.col(odds[0])).fill_null(-1.0)
     under = expected_value_expr(1 - pl.col("p_over") - pl.col("p_push"), pl.col("p_push"), pl.col(odds[1])).fill_null(-1.0)
-    return pl.when((over > 0) & (over >= under)).then(pl.lit("OVER")).when(under > 0).then(pl.lit("UNDER"))
+    both = pl.col(odds[0]).is_not_null() & pl.col(odds[1]).is_not_null() # without both nobody knows what the market thinks
+    return pl.when(both & (over > 0) & (over >= under)).then(pl.lit("OVER")).when(both & (under > 0)).then(pl.lit("UNDER"))
 
 # %% ../../nbs/predict/55_monitor.ipynb #9a7c727d
 def edge_side() -> pl.Expr: # OVER, UNDER or null
