@@ -177,7 +177,7 @@ def test_an_anchored_model_through_the_whole_engine():
     good, bad, blank = (G.run_gates(anchored(r, incumbent=None)) for r in (KNOWS, WRONG, UNPRICED))
     ids = {r.id for r in good.results}
     assert {"probability_vs_market", "mae_vs_constant"} <= ids and "mae_vs_incumbent" not in ids and good.summary["edge_scale"] == "probability"
-    assert (good.verdict, bad.verdict, blank.verdict) == ("PROMOTE", "REJECT", "SHADOW") and "with positive expected value" in G.sentence(blank)
+    assert (good.verdict, bad.verdict, blank.verdict) == ("PROMOTE", "REJECT", "SHADOW") and "no game of these dates has recorded prices" in G.sentence(blank)
     assert good.policy_hash == P.policy_hash("default", "probability") and set(good.summary["characteristics"]) == ids
 
 def test_the_variant_leaves_the_points_policy_alone():

@@ -254,3 +254,34 @@ def test_shadow_filter_of_the_worker(reg):
     reg.enable(a); reg.enable(b); reg.promote(b)
     found = reg.wh.sql("SELECT model_id FROM nba_predictions.model_registry WHERE enabled = TRUE AND is_production = FALSE AND status = 'active'")
     assert found["model_id"].to_list() == [a] == reg.shadows()["model_id"].to_list()
+
+@pytest.mark.parametrize("spoil", ["game_date = DATE_SUB(game_date, INTERVAL 20 DAY)", "prediction_made_before_game = FALSE", "prediction_run_mode = 'BACKFILL'"])
+def test_only_honest_forecasts_are_evidence(reg, spoil):
+    "Fails when days of the training, back-filled rows or rows made after the game speak for a promotion."
+    a, b = enter(reg, 1), enter(reg, 2)
+    reg.enable(a); reg.promote(a); reg.enable(b); graded(reg, b, a, days=5, rows=20)
+    assert reg.pairs(b, a).height == 100
+    for m in (a, b):
+        reg.wh.sql(f"UPDATE nba_predictions.prediction_accuracy SET {spoil} WHERE model_id = @m", m=m)
+        if "game_date" not in spoil or m == b: assert reg.pairs(b, a).height == 0 == reg.shadow_report()["rows"][0]
+    with pytest.raises(Refusal, match="0 graded rows"): reg.promote(b)
+
+@pytest.mark.parametrize("commit", ["b"*40 + "-dirty", "unknown", ""])
+def test_a_model_nobody_can_repeat_is_not_promoted(reg, commit):
+    "Fails when a clean judgement hides that the model itself came from an uncommitted or unnamed tree."
+    m = enter(reg, 1); reg.enable(m)
+    reg.wh.sql("UPDATE nba_predictions.model_registry SET git_commit = @c WHERE model_id = @m", c=commit, m=m)
+    reg.wh.write("nba_predictions.ml_experiments", pl.DataFrame([dict(experiment_id="e1", name="later", experiment_type="gates", status="completed", config_json="{}", data_snapshot_hash="0", git_commit="0"*40, tags=[], model_id=m, gate_policy="default", gate_verdict="PROMOTE", completed_at=now())]))
+    with pytest.raises(Refusal, match="training"): reg.promote(m)
+
+def test_an_override_names_a_real_gate(reg):
+    "Fails when an override is recorded for a gate that no policy has."
+    m = enter(reg, 1, "REJECT", "rejected")
+    with pytest.raises(Refusal, match="No gate is called"): reg.override(m, "vegas_biass", "r", SOON)
+
+@pytest.mark.parametrize("alias", ["catboost_v9", "catboost_v12_noveg_q43", "catboost_v31_huber"])
+def test_names_of_production_are_reserved_before_the_family_exists(reg, alias):
+    "Fails when a shadow speaks under the name that a family's first production model will need."
+    m = enter(reg, 1, family="v9_huber")
+    with pytest.raises(Refusal, match="name of a production model"): reg.enable(m, alias=alias)
+    assert reg.enable(m, alias="catboost_v9_huber_shadow")["state"] == "shadow"

@@ -9,7 +9,7 @@ from nbprops.data.artifacts import Store
 from nbprops.data.warehouse import Warehouse
 from nbprops.model import moves, registry as R
 from nbprops.model.predictor import save_bundle
-from nbprops.settings import Refusal, now, today
+from nbprops.settings import Broken, Refusal, now, today
 from tests.model_toys import bundle
 from tests.registry_child import code, start
 from tests.test_model_registry import SOON, enter, everything, graded, migrated, reg, same
@@ -157,7 +157,7 @@ def test_pending_promotions(reg):
     assert reg.pending() == [b] and reg.promote_pending().select("outcome", "missing").row(0) == ("waits", "it was graded on 0 dates beside production, 2 are needed; it shares 0 graded rows with production, 50 are needed")
     graded(reg, b, a, days=5, rows=20); _verdict(reg, b, "REJECT")
     assert "REJECT" in reg.promote_pending()["missing"][0] and reg.get(b)["state"] == "shadow"
-    _verdict(reg, b, "PROMOTE", now() + timedelta(seconds=1))
+    _verdict(reg, b, "PROMOTE")
     assert reg.promote_pending()["outcome"].to_list() == ["promoted"] and reg.pending() == [] and reg.promote_pending().height == 0
     assert reg.get(b)["is_production"] and reg.get(a)["state"] == "retired"
     h = json.loads(reg.history(b)["evidence_json"][-1]); assert h["replaces"] == a and h["shadow_report"]["rows"] == 100
@@ -222,3 +222,37 @@ def test_random_commands_never_break_the_registry(three, tmp_path_factory):
         total.extend(done); shutil.rmtree(home)
     run()
     assert len(total) >= 8 and len(set(total)) >= 4
+
+def test_a_verdict_from_the_future_wins_nothing(reg):
+    "Fails when a PROMOTE stamped by a clock that ran ahead outlives a REJECT, or a REJECT stamped ahead is passed over."
+    for minute, (first, then) in enumerate([("PROMOTE", "REJECT"), ("REJECT", "PROMOTE")]):
+        m = enter(reg, minute, "SHADOW"); reg.enable(m)
+        _verdict(reg, m, first, now() + timedelta(days=2000)); _verdict(reg, m, then)
+        assert reg.newest_verdict(m)["gate_verdict"] == then
+        for k in (dict(), dict(initial=True, reason="r")):
+            with pytest.raises(Refusal, match="from the future"): reg.promote(m, **k)
+
+def test_a_promote_stays_until_a_reject(reg):
+    "Fails when a later SHADOW takes a proof back, or a later REJECT does not."
+    m, seen = enter(reg, 1, "SHADOW"), []
+    for verdict in (None, "PROMOTE", "SHADOW", "REJECT", "SHADOW"):
+        if verdict: _verdict(reg, m, verdict)
+        seen.append(reg.standing(m))
+    assert seen == ["unproven", "proven", "proven", "unproven", "unproven"]
+
+@pytest.mark.parametrize("text", [b"[1, 2]", b"null", b"7", b"\xff\xfe", b"{"])
+def test_a_manifest_that_is_no_object_is_mended(reg, text):
+    "Fails when a manifest that somebody emptied stops every command of its family."
+    m, said = enter(reg, 1), []
+    path = Path(reg.store.path(R.manifest_path("v9_mae"))); path.write_bytes(text)
+    R.Registry(reg.wh, reg.store, said.append).enable(m)
+    assert len(said) == 1 and "JSON" in said[0] and reg.store.get_json(R.manifest_path("v9_mae"))["models"][m]["state"] == "shadow"
+
+@pytest.mark.parametrize("number, kind, word", [(28, Broken, "No space left"), (30, Refusal, "read-only"), (13, Refusal, "read-only")])
+def test_a_store_that_cannot_be_written_leaves_nothing(tmp_path, monkeypatch, number, kind, word):
+    "Fails when a full or read-only disk leaves a half-written file behind, or an error that nobody can read."
+    store = Store(str(tmp_path/"s"))
+    def full(path, data): Path(path).write_bytes(data[:2]); raise OSError(number, os.strerror(number))
+    monkeypatch.setattr(store.fs, "pipe_file", full, raising=False)
+    with pytest.raises(kind, match=word): store.put("catboost/v9_mae/a.cbm", b"trees")
+    assert [p for p in tmp_path.rglob("*") if p.is_file()] == []

@@ -5,12 +5,13 @@ import polars as pl
 import pytest
 from nbprops.data.warehouse import statements
 from nbprops.model import registry as R
-from nbprops.model.predictor import save_bundle, sidecar_path
+from nbprops.model.predictor import LoadError, save_bundle, sidecar_path
 from nbprops.model.scratch import toy_bundle
 from nbprops.settings import Refusal, canonical_json
 from tests.house import ROOT
 from tests.model_toys import bundle
 from tests.test_model_registry import enter, everything, migrated, reg, same
+from tests.test_model_registry_faults import _verdict
 
 V9, V12, FEB, V902 = "catboost_v9_33features_20260201_011018", "catboost_v12_50f_huber_rsm50_20260205", "catboost_v9_feb_02_retrain", "catboost_v9_2026_02"
 OLDER = [ # the older registry after its enrichment
@@ -124,3 +125,34 @@ def test_a_conflict_of_an_outside_file_is_reported(reg, tmp_path):
     path = tmp_path/f"{b.model_id}.cbm"; path.write_bytes(b.cbm); (tmp_path/sidecar_path(path.name)).write_text(canonical_json(spec))
     note = reg.import_file(path).rows["note"][0]
     assert "the family v9_huber means Huber" in note and reg.get(b.model_id)["notes"] == note and reg.get(b.model_id)["model_family"] == "v9_huber"
+
+def test_an_imported_verdict_is_a_note(reg):
+    "Fails when what an older row says of its gates counts as a judgement here."
+    b = bundle(4); reg.upload(b)
+    old = dict(model_id=b.model_id, model_family="v9_mae", status="active", enabled=True, gate_policy="default", gate_verdict="PROMOTE", training_end_date="2026-01-31", git_commit="c"*40, notes="old")
+    reg.import_rows(pl.DataFrame([old])); row = reg.get(b.model_id)
+    assert (row["gate_policy"], row["gate_verdict"], row["notes"]) == ("import", None, "old; judged elsewhere: PROMOTE under default")
+    assert reg.newest_verdict(b.model_id)["gate_verdict"] is None and reg.standing(b.model_id) == "unproven"
+    with pytest.raises(Refusal, match="newest verdict is none"): reg.promote(b.model_id)
+
+@pytest.mark.parametrize("where", ["sidecar", "experiment", "registry"])
+def test_a_rejected_file_enters_rejected(reg, tmp_path, where):
+    "Fails when importing a file is a way around the gates that rejected it."
+    b = bundle(5, **(dict(gates=dict(policy="default", verdict="REJECT")) if where == "sidecar" else {}))
+    if where == "experiment": _verdict(reg, b.model_id, "REJECT")
+    if where == "registry":
+        other = b.with_spec(model_id=b.model_id + "_b"); reg.register(other, reg.upload(other), "rejected", gate_policy="default", gate_verdict="REJECT")
+    assert reg.import_file(save_bundle(b, tmp_path)).rows["state"].to_list() == ["rejected"]
+    with pytest.raises(Refusal, match="cannot move a rejected"): reg.enable(b.model_id)
+    assert reg.validate().filter(pl.col("subject") == b.model_id).height == 0
+
+def test_a_sidecar_that_is_none_is_refused_in_a_sentence(reg, tmp_path):
+    "Fails when a sidecar without an object, or without a part that is needed, ends in a crash."
+    b = bundle(6); path = save_bundle(b, tmp_path); side = tmp_path/sidecar_path(path.name); spec = json.loads(side.read_text()); before = everything(reg)
+    lacking = [canonical_json({k: v for k, v in spec.items() if k != gone}).encode() for gone in spec if gone not in ("schema_version", "training_quantiles", "expected_offset", "residuals", "line_as_of")]
+    lacking = [x for x in lacking if b'"model_id"' in x] + [canonical_json(spec | {k: v}).encode() for k, v in (("contract", []), ("golden", {}), ("golden", 3), ("windows", {}), ("windows", None), ("library_versions", {}), ("sha256", 5), ("transformer", {}))]
+    for text in [b"null", b"[1, 2]", b"7", b"\xff\xfe", b'{"sha256": "x"}', *lacking]:
+        side.write_bytes(text)
+        with pytest.raises(LoadError) as e: reg.import_file(path)
+        assert e.value.exit_code == 2 and "\n" not in e.value.what, text[:60]
+    assert same(before, everything(reg))

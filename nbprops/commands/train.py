@@ -63,12 +63,13 @@ def outcome_text(o, # Outcome
                  free: bool = False, # whether the family has no production model
                 ) -> str:
     "Verdict, model, windows, reasons of the gates that did not pass, next command."
+    from nbprops.model.gates import line_words
     from nbprops.story import pasteable
     if not o.report: return str(o)
     p, s = o.plan, o.report.summary
     kept = f"{o.row['state']}" + (f", serving as {o.row['system_id']}" if o.row["system_id"] else ", nothing serves it") if o.row else "not registered"
     lines = [str_of_verdict(o), f"Model: {o.bundle.model_id} ({kept})", f"Windows: {p.windows}; {p.rows.height:,} training rows, {s['n']:,} graded rows of {s['days']} days, {len(p.seeds)} seeds, feeds {s['feed_profile']}"]
-    lines += [f"Time: {o.seconds}"] + [f"Note: {n}" for n in (*p.notes, *_aside(p), *_lines(o))]
+    lines += [w for w in [line_words(s)] if w] + [f"Time: {o.seconds}"] + [f"Note: {n}" for n in (*p.notes, *_aside(p), *_lines(o))]
     todo = next_steps(o.row, o.verdict, o.bundle.model_id, o.path, free)
     return "\n".join([*lines, *[f"{'Next' if i == 0 else 'then'}: {t if t.startswith('#') else pasteable(t)}" for i, t in enumerate(todo)]])
 
@@ -82,7 +83,13 @@ def _aside(p) -> list[str]: # plan
     "Rows and features that were not used, by reason."
     lost, own = p.contract.dropped, p.contract.feed_profile.split("+")
     feeds = sorted({x for f in lost for x in f.feeds if x not in own})
-    return [f"{n:,} {why} were set aside" for why, n in p.set_aside.items()] + ([f"{len(lost)} of {len(lost) + p.contract.count} features left out, because not every window has {', '.join(feeds)}"] if lost else [])
+    return [f"{n:,} {why} were set aside" for why, n in p.set_aside.items()] + ([f"{len(lost)} of {len(lost) + p.contract.count} features left out, because not every window has {', '.join(feeds)}"] if lost else []) + _same(p)
+
+def _same(p) -> list[str]: # plan
+    "Other feature sets that are the same under these feeds."
+    from nbprops.features.catalogue import same_inputs
+    equal = [x for x in same_inputs(p.family.feature_set, p.contract.feed_profile) if x != "v8"]
+    return [f"under {p.contract.feed_profile} {p.family.feature_set} reads the same features as {', '.join(equal)}"] if equal else []
 
 def _lines(o) -> list[str]: # outcome
     "When the lines of training and serving differ."
@@ -165,6 +172,7 @@ def _carry_out(request, as_json: bool, machine: Path | None, card: bool = True) 
     from nbprops.data.warehouse import Warehouse
     from nbprops.model.retrain import exit_code_of, retrain as one, retrain_all
     check_folder(machine)
+    if machine: machine.unlink(missing_ok=True) # an interrupted run must not leave the answer of the last one
     try: outcomes = retrain_all(request, Warehouse(), say=_progress) if request.every else [one(request, Warehouse(), say=_progress)]
     except Refusal as e: write_machine(machine, dict(verdict="REFUSED" if e.exit_code == 2 else "FAILED", exit_code=e.exit_code, error=dict(what=e.what, why=e.why, mend=e.mend))); raise
     code = exit_code_of(outcomes) if request.every else outcomes[0].exit_code

@@ -10,7 +10,7 @@ import json
 import polars as pl
 from ..settings import Refusal
 from .manifest import mend
-from .moves import VERDICTS_SQL, opened
+from .moves import newest_verdicts, opened
 from .states import HISTORY, UNKNOWN, Registry, derived, paths
 
 # %% ../../nbs/model/35f_audit.ipynb #f30b4df6
@@ -84,7 +84,7 @@ def _mark() -> pl.Expr: # text
 
 def listing(self: Registry) -> pl.DataFrame: # one row per model, newest first within its family
     "What `registry list` shows: state, newest verdict, window, evidence, 12 digits of the hash."
-    with opened(self) as here: r, verdicts, carried = here.rows(), here.wh.sql(VERDICTS_SQL, m=""), here.overrides()
+    with opened(self) as here: r, verdicts, carried = here.rows(), newest_verdicts(here), here.overrides()
     r = r.drop("gate_verdict").join(verdicts.select("model_id", "gate_verdict"), on="model_id", how="left", maintain_order="left").join(carried, on="model_id", how="left", maintain_order="left")
     day = lambda end: pl.col(f"training_{end}_date").dt.to_string("%Y-%m-%d").fill_null("?")
     return r.select("model_family", "model_id", "state", _mark().alias("mark"), "system_id", "gate_verdict", pl.format("{}..{}", day("start"), day("end")).alias("trained_on"),

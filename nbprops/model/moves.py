@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['MAY_BE_UNKNOWN', 'VERDICTS_SQL', 'FUTURE_SQL', 'GATES', 'OVERRIDES_SQL', 'MAX_SHADOWS', 'opened', 'kept', 'changing',
-           'moving', 'who', 'move', 'register', 'future_verdicts', 'newest_verdict', 'override', 'overrides', 'lapsed',
-           'room', 'reserved', 'to_shadow', 'enable', 'disable', 'retire']
+           'moving', 'who', 'move', 'register', 'future_verdicts', 'newest_verdicts', 'newest_verdict', 'override',
+           'overrides', 'lapsed', 'room', 'reserved', 'to_shadow', 'enable', 'disable', 'retire']
 
 # %% ../../nbs/model/35c_moves.ipynb #9855fd82
 import threading
@@ -155,11 +155,16 @@ def future_verdicts(self: Registry, model_id: str) -> int: # count
     "Verdicts dated after now."
     return self.wh.sql(FUTURE_SQL, m=model_id, now=now())["n"][0]
 
+def newest_verdicts(self: Registry, model_id: str = "", # default: all models
+                    decisive: bool = False) -> pl.DataFrame: # model_id, gate_verdict, experiment_id, git_commit
+    "The judgements that count now."
+    return self.wh.sql(VERDICTS_SQL, m=model_id, decisive=decisive, now=now())
+
 def newest_verdict(self: Registry, model_id: str,
                    decisive: bool = False, # only PROMOTE and REJECT: what a later SHADOW does not take back
                   ) -> dict: # verdict, experiment_id, git_commit
     "The newest judgement under the default policy: training or a later `gates run`."
-    found = self.wh.sql(VERDICTS_SQL, m=model_id, decisive=decisive, now=now())
+    found = newest_verdicts(self, model_id, decisive)
     return found.drop("model_id").row(0, named=True) if found.height else {k: None for k in ("gate_verdict", "experiment_id", "git_commit")}
 
 Registry.newest_verdict = newest_verdict
@@ -185,7 +190,7 @@ QUALIFY ROW_NUMBER() OVER (PARTITION BY model_id ORDER BY transition_id DESC) = 
 def overrides(self: Registry, model_id: str = "", # default: all models
              ) -> pl.DataFrame: # model_id, override_expires_at, lapsed; models that stand on an override
     "Overrides that a model still needs, because no newer verdict speaks for it."
-    found = self.wh.sql(OVERRIDES_SQL, m=model_id).join(self.wh.sql(VERDICTS_SQL, m=model_id, decisive=False, now=now()).select("model_id", "gate_verdict"), on="model_id")
+    found = self.wh.sql(OVERRIDES_SQL, m=model_id).join(newest_verdicts(self, model_id).select("model_id", "gate_verdict"), on="model_id")
     needed = found.filter(pl.col("gate_verdict").is_null() | (pl.col("gate_verdict") == "REJECT")).sort("model_id")
     return needed.select("model_id", "override_expires_at", lapsed=pl.col("override_expires_at") <= now())
 

@@ -143,7 +143,7 @@ def incumbent_bundle(registry: Registry,
     except Refusal as e: return None, f"{who}: {e.what}"
     if lost: return None, f"{who}: these dates lack {', '.join(lost)}, which it needs"
     try: return registry.load(incumbent), ""
-    except (Refusal, OSError) as e: return None, f"{who}: {getattr(e, 'what', e)}"
+    except (Refusal, OSError, ValueError, KeyError) as e: return None, f"{who}: {getattr(e, 'what', e)}"
 
 # %% ../../nbs/model/36a_plans.ipynb #58a2e171
 def usable(read: Reader, ask: Callable, # training_rows or evaluation_rows

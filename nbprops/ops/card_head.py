@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 import polars as pl
 from ..model.evaluation import edge_correlation, paired_error
-from ..model.gates import GateReport, held_back, rules_of, sentence
+from ..model.gates import line_words, GateReport, held_back, rules_of, sentence
 from ..model.policies import GateResult
 from .card_facts import Card, attempt, case_on, toy_card
 from .page import Html, badge, banner, command, finding, items, text
@@ -28,7 +28,7 @@ def window(row: dict) -> str: # training dates
 def labels(row: dict, other: dict) -> tuple[str, str]: # names of the two
     "Narrow and wide where only the length of the training differs, else family, else present and other."
     if row["model_family"] != other["model_family"]: return row["model_family"], other["model_family"]
-    if not (row["training_end_date"] and other["training_end_date"]) or row["contract_hash"] != other["contract_hash"]: return "present", "other"
+    if not (row["training_end_date"] and other["training_end_date"]) or row.get("contract_hash") != other.get("contract_hash"): return "present", "other"
     length = lambda r: (r["training_end_date"] - r["training_start_date"]).days
     if length(row) == length(other): return "present", "other"
     return ("narrow", "wide") if length(row) < length(other) else ("wide", "narrow")
@@ -66,7 +66,7 @@ def compared(card: Card) -> pl.DataFrame: # measure, this, other, difference, in
 def sight(card: Card) -> str:
     "What two models see differently; empty when they read the same features."
     a, b = card.row, card.rival
-    if a["contract_hash"] == b["contract_hash"]: return ""
+    if a.get("contract_hash") == b.get("contract_hash"): return ""
     return f" They do not see the same: {a['feature_count']} features under {a['feed_profile']} against {b['feature_count']} under {b['feed_profile']}; the training window alone explains nothing."
 
 # %% ../../nbs/ops/63b_card_head.ipynb #0717fab6
@@ -134,10 +134,11 @@ STATES = {"candidate": "It is a candidate; nothing serves it.", "shadow": "It is
 
 def standing_words(card: Card) -> str:
     "State and standing in one clause."
-    if card.row["state"] != "production": return STATES[card.row["state"]]
+    beside = f" {line_words(card.summary)}" if card.main is not None and line_words(card.summary) else ""
+    if card.row["state"] != "production": return STATES[card.row["state"]] + beside
     over = card.moves.filter((pl.col("to_state") == "production") & pl.col("is_override"))
-    if card.standing == "proven": return "It is in production, and proven by its newest verdict."
-    return "It is in production and unproven" + (f": put there as the first model of its family ({over['reason'][-1]}), not by a passed gate." if over.height else ": its newest verdict is not PROMOTE.")
+    if card.standing == "proven": return "It is in production, and proven by its newest verdict." + beside
+    return "It is in production and unproven" + (f": put there as the first model of its family ({over['reason'][-1]}), not by a passed gate." if over.height else ": its newest verdict is not PROMOTE.") + beside
 
 # %% ../../nbs/ops/63b_card_head.ipynb #282c1983
 def readable(card: Card) -> bool:

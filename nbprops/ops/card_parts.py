@@ -142,6 +142,7 @@ def leak_verdict(feature_set: str, residual: float, limit: float) -> tuple[str, 
     "What a set claims about the market, and whether it is so."
     claim = next(k for k in CLAIMS if feature_set.endswith(k))
     known = f"a straight-line guess from its features misses the line by {residual:.2f} points (standard deviation, out of fold by day)"
+    if residual >= limit and claim == "": return "", f"{feature_set} would be given the line, but on these dates the feed did not deliver it everywhere, so the line was left out; {known}."
     if residual >= limit: return "PASS", f"{feature_set} {CLAIMS[claim]}, and {known}: {limit:g} or more, so it does not know the line."
     if claim == "nomarket": return "FAIL", f"{feature_set} {CLAIMS[claim]}, but {known}: below {limit:g}, so it knows the line through other features. Its opinion is the market's, and no agreement with the market proves anything."
     return "", f"{feature_set} {CLAIMS[claim]}; {known}, below {limit:g}: it knows the line" + (", although the line itself is left out. Its opinion is not independent of the market." if claim == "noveg" else ", as it should.")

@@ -30,7 +30,7 @@ def line_picture(scored: pl.DataFrame) -> Html:
         ax.hexbin(scored["line"], scored["predicted"], gridsize=(30, 20), mincnt=1, bins="log", cmap=shade, linewidths=0)
         for shift, style in ((0, "-"), (3, ":"), (-3, ":")): ax.plot([0, top], [shift, top + shift], color=MUTED, lw=.8, ls=style)
         ax.set(xlabel="line, points", ylabel="predicted, points", xlim=(0, top), ylim=(0, top), title="Prediction against line (dotted: edge 3)")
-    return figure(fig, f"Hexagons along the diagonal: {far} of {scored.height} predictions lie 3 or more points from the line.", f"{far} of {scored.height:,} predictions lie 3 or more points from the line; their mean distance is {scored.select(edge_expr()).to_series().mean():+.2f}.")
+    return figure(fig, f"Hexagons along the diagonal: {far} of {scored.height} predictions lie 3 or more points from the line.", f"{far} of {scored.height:,} predictions lie 3 or more points from the line; over all games the mean distance is {scored.select(edge_expr()).to_series().mean():+.2f}.")
 
 # %% ../../nbs/ops/63d_card_pictures.ipynb #c518e2d7
 def calibration_rows(scored: pl.DataFrame, k: int = 8, # groups of equal size
