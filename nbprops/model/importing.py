@@ -209,6 +209,7 @@ def _families_of(rows: list[dict]) -> tuple[list[str], dict]: # families, produc
 def import_rows(self: Registry, frame: pl.DataFrame, # older registry rows, see `read_rows`
                 actor: str | None = None) -> Imported:
     "Take older registry rows by their status."
+    if not {"model_id", "status"} & set(frame.columns): raise Refusal("The file holds no registry rows", f"neither model_id nor status is among its columns ({', '.join(frame.columns[:5]) or 'none'})", "export the rows of a registry, or give a .cbm file")
     rows = typed(frame).to_dicts()
     families, live = _families_of(rows)
     with changing(self, *families) as here: fates = [_one(here, r, live, actor) for r in rows]

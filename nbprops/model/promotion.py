@@ -195,6 +195,15 @@ def previous_production(self: Registry, family: str) -> str | None: # model_id
     found = self.wh.sql(q, f=family)
     return found["model_id"][0] if found.height else None
 
+def _nothing_to_return_to(here: Registry, family: str) -> Refusal:
+    "Why a rollback has no target; names what once served and stands elsewhere now."
+    q = f"""SELECT DISTINCT r.model_id, r.state FROM {HISTORY} AS h JOIN {REGISTRY} AS r ON r.model_id = h.model_id
+            WHERE r.model_family = @f AND h.to_state = 'production' AND r.state <> 'production' ORDER BY r.model_id"""
+    served = here.wh.sql(q, f=family)
+    if not served.height: return Refusal(f"Family {family} has no earlier production model", "there is nothing to return to", "nbprops registry list")
+    words = ", ".join(f"{m} ({s})" for m, s in served.rows())
+    return Refusal(f"No retired model of {family} can return; it was served before by {words}", "rollback returns to a retired model", "nbprops registry retire the present one, then promote --initial --reason TEXT" if "shadow" in served["state"].to_list() else "nbprops registry unblock, then promote")
+
 def _returnable(here: Registry, family: str, model_id: str) -> dict: # its row
     "A model that may return, or a refusal."
     row = here.get(model_id)
@@ -211,7 +220,7 @@ def rollback(self: Registry, family: str,
     "The previous (or a named) production model returns."
     with opened(self) as here, kept(here, family):
         target = to or previous_production(here, family)
-        if target is None: raise Refusal(f"Family {family} has no earlier production model", "there is nothing to return to", "nbprops registry list")
+        if target is None: raise _nothing_to_return_to(here, family)
         row = _returnable(here, family, target)
         return _take_over(here, row, here.production(family), "rollback", reason, actor)
 

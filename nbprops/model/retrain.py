@@ -249,6 +249,6 @@ def retrain_all(request: Request, # with every=True; dates, policy and consequen
 
 # %% ../../nbs/model/36d_retrain.ipynb #2e0bf8bf
 def exit_code_of(outcomes: list[Outcome]) -> int: # 0, 1, 2 or 3
-    "1 when a model was rejected, else 3 when a run broke, else 2 when every family was refused, else 0."
+    "1 when a model was rejected, else 2 when every family was refused, else 3 when a run broke or one family was left out, else 0."
     codes = [o.exit_code for o in outcomes]
-    return 1 if 1 in codes else 3 if 3 in codes else 2 if codes and set(codes) == {2} else 0
+    return 1 if 1 in codes else 2 if codes and set(codes) == {2} else 3 if {2, 3} & set(codes) else 0
