@@ -33,6 +33,12 @@ def wh(tmp_path):
     return w
 
 @pytest.fixture(scope="session")
+def league(tmp_path_factory):
+    "The light league with its features, to be copied by whoever writes."
+    from tests.predict_world import light_league
+    return light_league(tmp_path_factory.mktemp("league")/"league.duckdb")
+
+@pytest.fixture(scope="session")
 def played(tmp_path_factory, worker_id):
     "One played demo on the simulated league, shared by all tests: home folder, summary. Processes share one play, and each has a copy."
     import json, shutil

@@ -34,17 +34,21 @@ def tiny_model(wh, store, end: date, minute: int, family: str = "v9_mae", system
     elif system_id: wh.sql("UPDATE nba_predictions.model_registry SET system_id = @s WHERE model_id = @m", s=system_id, m=b.model_id)
     return b.model_id
 
-def build_world(home) -> None:
-    "Land the light league, build its features, register two tiny models."
+def light_league(path) -> Warehouse:
+    "A warehouse with the light league and its features up to the second slate."
     from nbprops.data.league import simulate
     from nbprops.data.reference import build_reference
     from nbprops.data.sources import land
     from nbprops.features.facts import Facts
     from nbprops.features.store import build, write_features
-    wh, store, span = Warehouse(home/"nbprops.duckdb"), Store(str(home/"models")), (date(2025, 11, 4), LAST)
-    land(simulate(light=True), wh)
-    build_reference(wh)
+    wh, span = Warehouse(path), (date(2025, 11, 4), LAST)
+    wh.migrate(); land(simulate(light=True), wh); build_reference(wh)
     write_features(wh, build(Facts.read(wh, *span), *span))
+    return wh
+
+def build_world(home) -> None:
+    "The light league and two tiny models."
+    wh, store = light_league(home/"nbprops.duckdb"), Store(str(home/"models"))
     tiny_model(wh, store, date(2025, 12, 1), 0, system_id="catboost_v9")
     tiny_model(wh, store, date(2025, 12, 8), 1, system_id="catboost_v9_shadow")
 

@@ -31,19 +31,6 @@ def profiles_once(monkeypatch):
     def feed_profile(wh, windows): return PROFILES[tuple(windows)] if tuple(windows) in PROFILES else PROFILES.setdefault(tuple(windows), real(wh, windows))
     for module in (P, J): monkeypatch.setattr(module, "feed_profile", feed_profile)
 
-@pytest.fixture(scope="module")
-def league(tmp_path_factory):
-    "A warehouse with a light league and its features."
-    from nbprops.data.league import simulate
-    from nbprops.data.reference import build_reference
-    from nbprops.data.sources import land
-    from nbprops.features.facts import Facts
-    from nbprops.features.store import build, write_features
-    w = Warehouse(tmp_path_factory.mktemp("league")/"league.duckdb")
-    w.migrate(); land(simulate(light=True), w); build_reference(w)
-    write_features(w, build(Facts.read(w, FIRST, LAST), FIRST, LAST))
-    return w
-
 @pytest.fixture
 def house(league, tmp_path):
     "A copy of the league and an empty store."

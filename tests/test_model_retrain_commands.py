@@ -1,6 +1,5 @@
 "The commands retrain and gates run: words, exit codes, what people and machines get."
 import json, shutil
-from datetime import date
 import pytest
 import typer
 from typer.testing import CliRunner
@@ -11,21 +10,7 @@ from nbprops.model import plans, retrain as X
 from nbprops.model.registry import Registry
 from nbprops.settings import Refusal
 
-FIRST, LAST = date(2025, 11, 4), date(2025, 12, 19)
 WINDOW = "--train-start 2025-11-04 --train-end 2025-12-08 --eval-days 11 --seeds 1"
-
-@pytest.fixture(scope="module")
-def league(tmp_path_factory):
-    "A warehouse with a light league and its features."
-    from nbprops.data.league import simulate
-    from nbprops.data.reference import build_reference
-    from nbprops.data.sources import land
-    from nbprops.features.facts import Facts
-    from nbprops.features.store import build, write_features
-    w = Warehouse(tmp_path_factory.mktemp("league")/"league.duckdb")
-    w.migrate(); land(simulate(light=True), w); build_reference(w)
-    write_features(w, build(Facts.read(w, FIRST, LAST), FIRST, LAST))
-    return w
 
 @pytest.fixture
 def run(league, tmp_path, monkeypatch):

@@ -12,7 +12,7 @@ from nbprops.model import retrain as X
 from nbprops.model.registry import Registry
 from nbprops.settings import Broken, Refusal
 
-FIRST, LAST = date(2025, 11, 4), date(2025, 12, 19)
+FIRST = date(2025, 11, 4)
 ASK = X.Request(name="T", train_start=FIRST, train_end=date(2025, 12, 8), eval_days=11, seeds=1, params=dict(iterations=60, learning_rate=.15, depth=4))
 SCRIPT = """
 import os, sys
@@ -48,19 +48,6 @@ STEPS = ["entered", "fitting", "evaluated", "sidecar", "uploaded", "manifest", "
 def start(home, step, seed=42, **env):
     "Run the script in a process of its own."
     return subprocess.run([sys.executable, "-c", SCRIPT, str(home), step, str(seed)], capture_output=True, text=True, env={**os.environ, **env}, cwd=Path(__file__).parent.parent)
-
-@pytest.fixture(scope="module")
-def league(tmp_path_factory):
-    "A warehouse with a light league and its features."
-    from nbprops.data.league import simulate
-    from nbprops.data.reference import build_reference
-    from nbprops.data.sources import land
-    from nbprops.features.facts import Facts
-    from nbprops.features.store import build, write_features
-    w = Warehouse(tmp_path_factory.mktemp("league")/"league.duckdb")
-    w.migrate(); land(simulate(light=True), w); build_reference(w)
-    write_features(w, build(Facts.read(w, FIRST, LAST), FIRST, LAST))
-    return w
 
 @pytest.fixture
 def house(league, tmp_path, monkeypatch):

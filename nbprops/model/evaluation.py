@@ -22,7 +22,7 @@ from ..features.catalogue import BY_NAME, Contract
 from ..features.facts import parse_as_of, resolve
 from ..features.feeds import lines_for
 from .predictor import Bundle, Transformer, probabilities, select_features
-from .training import KEYS, early_rows, market_facts, ready_rows, rows_sql
+from .training import KEYS, market_facts, ready_rows, rows_sql
 
 # %% ../../nbs/model/33_evaluation.ipynb #27631fd9
 def unique_rows(rows: pl.DataFrame, # holds the keys
@@ -34,18 +34,16 @@ def unique_rows(rows: pl.DataFrame, # holds the keys
 
 # %% ../../nbs/model/33_evaluation.ipynb #31eaa072
 def tip_prices(wh: Warehouse,
-               rows: pl.DataFrame, # game_id, player_lookup, line and prices as stored
-               start: date, end: date, # game dates, inclusive
-              ) -> pl.DataFrame: # the same columns and order
+               rows: pl.DataFrame, # keys, line, prices as stored, early (whether stored for a moment before the tip-off)
+              ) -> pl.DataFrame: # the same without `early`
     "Prices of the line of record at the tip-off for rows that were stored before it."
-    early = early_rows(wh, start, end)
-    if early.is_empty(): return rows
+    early = rows.filter("early")
+    if early.is_empty(): return rows.drop("early")
     facts = market_facts(wh, early)
     games = resolve(facts.schedule.join(early.select("game_id").unique(), on="game_id", how="semi"), parse_as_of("tip"))
-    fresh = lines_for(facts, games).select("game_id", "player_lookup", line="line", over_price_american="over_price_american", under_price_american="under_price_american", line_bookmaker="bookmaker")
-    old = rows.join(early, on=["game_id", "player_lookup"], how="anti")
-    new = rows.join(early.select("game_id", "player_lookup"), on=["game_id", "player_lookup"], how="semi").drop("over_price_american", "under_price_american", "line_bookmaker")
-    return pl.concat([old, new.join(fresh, on=["game_id", "player_lookup", "line"], how="left").select(rows.columns)], how="vertical_relaxed").sort(KEYS)
+    fresh = lines_for(facts, games).select("game_id", "player_lookup", "line", "over_price_american", "under_price_american", line_bookmaker="bookmaker")
+    new = early.drop("over_price_american", "under_price_american", "line_bookmaker").join(fresh, on=["game_id", "player_lookup", "line"], how="left")
+    return pl.concat([rows.filter(~pl.col("early")), new.select(rows.columns)], how="vertical_relaxed").drop("early").sort(KEYS)
 
 # %% ../../nbs/model/33_evaluation.ipynb #1aec96a8
 PRICES = """LEFT JOIN nba_analytics.upcoming_player_game_context AS c
@@ -56,8 +54,8 @@ def evaluation_rows(wh: Warehouse,
                     end: date, # last game date, inclusive
                    ) -> pl.DataFrame: # keys, features, actual, line, prices, season_avg; one row per player-game
     "Training-ready player-games with a final line of record and its prices at the tip-off; the key is proven unique."
-    prices = ", c.over_price_american, c.under_price_american, c.line_bookmaker"
-    rows = tip_prices(wh, ready_rows(wh, start, end, prices, PRICES, "AND s.points_line IS NOT NULL"), start, end)
+    prices = ", c.over_price_american, c.under_price_american, c.line_bookmaker, f.as_of < g.game_start_utc AS early"
+    rows = tip_prices(wh, ready_rows(wh, start, end, prices, PRICES, "AND s.points_line IS NOT NULL"))
     return unique_rows(rows.with_columns(season_avg=pl.col("points_avg_season")))
 
 # %% ../../nbs/model/33_evaluation.ipynb #0d60f8e3

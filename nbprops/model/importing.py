@@ -128,6 +128,12 @@ def _unjudged(r: dict) -> dict: # gate columns and notes
     old = f"judged elsewhere: {r['gate_verdict']} under {r.get('gate_policy') or 'no named policy'}" if r.get("gate_verdict") else None
     return dict(gate_policy="import", gate_verdict=None, gates_json=None, notes="; ".join(t for t in (r.get("notes"), old) if t) or None)
 
+# %% ../../nbs/model/35g_importing.ipynb #35b1573f
+def _status_conflict(r: dict, state: str) -> list[str]:
+    "Where an older row's own columns contradict each other; the status wins."
+    torn = r.get("is_production") is not None and r["is_production"] != (state == "production")
+    return [f"the older row says status {r.get('status')} and is_production {str(r['is_production']).lower()}; the status is taken"] if torn else []
+
 def imported_row(self: Registry, r: dict, # typed older row
                  family: Family, stem: str, # file name without extension
                 ) -> tuple[dict, list[str]]: # registry row, conflicts
@@ -142,11 +148,6 @@ def imported_row(self: Registry, r: dict, # typed older row
     alias = r.get("system_id") if state == "shadow" else None
     whole |= dict(state=state, **derived(state), system_id=system_id_of(family.name, stem, state, alias), loss_function=r.get("loss_function") or found.get("found_loss"), **_unjudged(r))
     return whole, conflicts(family, stem, {**r, **found}) + _status_conflict(r, state)
-
-def _status_conflict(r: dict, state: str) -> list[str]:
-    "Where an older row's own columns contradict each other; the status wins."
-    torn = r.get("is_production") is not None and r["is_production"] != (state == "production")
-    return [f"the older row says status {r.get('status')} and is_production {str(r['is_production']).lower()}; the status is taken"] if torn else []
 
 # %% ../../nbs/model/35g_importing.ipynb #0aed5585
 @dataclass(frozen=True)
