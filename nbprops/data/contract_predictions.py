@@ -48,7 +48,8 @@ declare("nba_predictions.player_prop_predictions", key="game_id player_lookup sy
     BOOL: was_line_fallback (not the first-choice book); stale_line, tip_verified (of the line); is_quality_ready
     NUMERIC(5,1): line_value (line of record at the run); best_line (best for the recommended side over all books)
     TIMESTAMP!: predicted_at; created_at (write time of this version; a regeneration renews it); updated_at (last change)
-    TIMESTAMP: line_snapshot_at; model_trained_at (attribution 6); invalidated_at (when invalidation_reason was set)
+    TIMESTAMP: line_snapshot_at; model_trained_at (attribution 6); invalidated_at (when invalidation_reason was set); as_of (latest knowledge
+        that the row may rest on, not after predicted_at and not after the tip-off)
     INT64: line_minutes_before_game, over_price_american, under_price_american (> 0; odds); best_price_american, fair_price_american (recommended side);
         default_feature_count (for this model's contract and profile)
     ARRAY<STRING>!: filter_reasons (every reason, in order)
@@ -64,7 +65,7 @@ declare("nba_predictions.prediction_versions", key="prediction_id", partition="g
 # %% ../../nbs/data/10c_predictions.ipynb #269cc801
 declare("nba_predictions.slate_publications", key="game_date publication_number", partition="game_date", writer="worker merge", doc="A chain of digests over published slates, so that a later edit is detectable.", columns="""
     STRING!: run_id, slate_digest (SHA-256 over the rows and the previous digest)
-    STRING: previous_digest (of the publication before, of any date)
+    STRING: previous_digest (of the publication before, of any date); digest_version (which columns were digested; NULL = the first set)
     DATE!: game_date
     INT64!: publication_number, row_count
     TIMESTAMP!: published_at
@@ -75,22 +76,31 @@ declare("nba_predictions.prediction_accuracy", key="game_id player_lookup system
     STRING!: prediction_id, system_id, player_lookup, game_id, team_abbr, opponent_team_abbr (copied); recommendation (copied); line_source (copied); result (WIN,
         LOSS, PUSH, VOID, PASS, NO_LINE); prediction_run_mode (copied); model_id, model_version, model_family (copied); attribution_source (copied);
         build_commit_sha, grading_commit_sha (of the prediction; of the grader)
-    STRING: line_source_api, sportsbook, line_snapshot_id (copied); closing_line_snapshot_id; void_reason (dnp_injury_confirmed, dnp_late_scratch, dnp_unknown,
+    STRING: line_source_api, sportsbook, line_snapshot_id, best_sportsbook (copied); run_id, deployment_revision, model_load_source, contract_hash, feature_hash,
+        feed_profile (copied); closing_line_snapshot_id; void_reason (dnp_injury_confirmed, dnp_late_scratch, dnp_unknown,
         postponed); scoring_tier (star, starter, role, bench); model_file_name, model_sha256 (copied)
     DATE!: game_date
     DATE: model_training_start_date, model_training_end_date (copied)
     FLOAT64!: predicted_points (copied, must equal the prediction); confidence_score (0-1, copied)
     FLOAT64: absolute_error, signed_error, actual_margin (abs(pred - actual); pred - actual; actual - line); season_avg_at_prediction (tier input, pre-game);
-        p_over, p_push, no_vig_over (copied); clv_points, clv_prob (positive = beat the close); feature_quality_score (copied);
+        p_over, p_push, no_vig_over, expected_value (copied); clv_points, clv_prob (positive = beat the close); feature_quality_score (copied);
         model_expected_mae, model_expected_hit_rate (copied)
-    NUMERIC(5,1): line_value (copied); closing_line (line of record at tip-off); minutes_played
+    NUMERIC(5,1): line_value, best_line (copied); closing_line (line of record at tip-off); minutes_played
     BOOL!: has_prop_line, is_actionable, is_active (copied); is_voided; prediction_made_before_game (copied)
     BOOL: prediction_correct (TRUE WIN, FALSE LOSS, else NULL); within_3_points, within_5_points
     INT64!: grade_version (1, +1 on a statistic correction)
-    INT64: over_price_american, under_price_american (copied); closing_over_price_american, closing_under_price_american; actual_points (NULL when void);
+    INT64: over_price_american, under_price_american, best_price_american, fair_price_american (copied); closing_over_price_american, closing_under_price_american; actual_points (NULL when void);
         default_feature_count (copied)
     TIMESTAMP!: predicted_at (copied); graded_at
-    TIMESTAMP: model_trained_at (copied)
+    TIMESTAMP: model_trained_at, line_snapshot_at, as_of (copied)
+    """)
+
+# %% ../../nbs/data/10c_predictions.ipynb #6f1e22a1
+declare("nba_predictions.grade_versions", key="game_id player_lookup system_id grade_version", partition="game_date", writer="grading, before it replaces a graded row", doc="What a graded row said before it was graded again.", columns="""
+    STRING!: game_id, player_lookup, system_id, prediction_id, row_json (the replaced graded row, complete); reason (statistic, line_or_prediction)
+    DATE!: game_date
+    INT64!: grade_version (of the replaced row)
+    TIMESTAMP!: graded_at, replaced_at
     """)
 
 # %% ../../nbs/data/10c_predictions.ipynb #f4f4ebdd
@@ -110,7 +120,7 @@ declare("nba_predictions.prediction_worker_runs", key="request_id", partition="g
 declare("nba_predictions.prediction_execution_log", key="execution_id system_id", partition="game_date", writer="worker and backfill (one row per run and system)", doc="One row per run and system.", columns="""
     STRING!: execution_id, system_id, status, prediction_run_mode (status: started, completed, partial, failed, refused); build_commit_sha, deployment_revision
     STRING: error_message, bypass_reason, requested_by (why and by whom a check was skipped); model_file_name, model_path (batch attribution 1, 2); model_sha256,
-        model_load_source
+        model_load_source; load_attempts_json (every source that was tried for the system, in order, and what came of it)
     DATE!: game_date
     DATE: model_training_start_date, model_training_end_date (3, 4)
     TIMESTAMP!: execution_start_timestamp
