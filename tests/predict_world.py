@@ -4,12 +4,13 @@ from datetime import date, datetime, timezone
 import polars as pl
 from nbprops.data.artifacts import Store
 from nbprops.data.warehouse import Warehouse
+from nbprops.features.feeds import FULL
 
 DAY, LAST = date(2025, 12, 18), date(2025, 12, 19) # two slates of the light league
 PRED = "nba_predictions.player_prop_predictions"
 utc = lambda y, m, d, h=0, mi=0: datetime(y, m, d, h, mi, tzinfo=timezone.utc)
 
-def tiny_model(wh, store, end: date, minute: int, family: str = "v9_mae", system_id: str | None = None) -> str:
+def tiny_model(wh, store, end: date, minute: int, family: str = "v9_mae", system_id: str | None = None, profile: str = FULL) -> str:
     "Train a few trees on the days until `end`, register and enable them; returns the model id."
     from catboost import CatBoost, Pool
     from nbprops.features.catalogue import contract
@@ -19,7 +20,7 @@ def tiny_model(wh, store, end: date, minute: int, family: str = "v9_mae", system
     rows = wh.sql("""SELECT s.*, p.points FROM nba_predictions.ml_feature_store_v2 AS s JOIN nba_analytics.player_game_summary AS p ON p.game_id = s.game_id AND p.player_lookup = s.player_lookup
         WHERE s.is_training_ready AND NOT p.is_dnp ORDER BY s.game_date, s.player_lookup""")
     f, train, held = Family.parse(family), rows.filter(pl.col("game_date") <= end), rows.filter(pl.col("game_date") > end)
-    c = contract(f.feature_set)
+    c = contract(f.feature_set, profile)
     t = Transformer.of(c)
     x = transform(t, train)
     model = CatBoost(dict(loss_function="MAE", iterations=30, thread_count=1, verbose=False, allow_writing_files=False)).fit(Pool(x, train["points"].to_numpy()))

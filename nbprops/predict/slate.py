@@ -57,7 +57,8 @@ def stored_players(tx, start: date, end: date) -> pl.DataFrame: # one row per ro
 
 # %% ../../nbs/predict/50b_slate.ipynb #6a963885
 LATER = """
-SELECT COUNT(*) AS n FROM nba_raw.nbac_injury_report AS i JOIN slate_moments AS m ON i.report_timestamp > m.as_of AND i.report_timestamp <= m.built
+SELECT COUNT(*) AS n FROM nba_raw.nbac_injury_report AS i JOIN slate_moments AS m ON (i.report_timestamp > m.as_of AND i.report_timestamp <= m.built)
+  OR (i.report_timestamp >= TIMESTAMP_SUB(m.as_of, INTERVAL 24 HOUR) AND i.report_timestamp < TIMESTAMP_SUB(m.built, INTERVAL 24 HOUR))
 WHERE i.report_date BETWEEN DATE_SUB(@start, INTERVAL 2 DAY) AND @end"""
 
 def knows_too_much(tx, players: pl.DataFrame, # `stored_players`
