@@ -13,10 +13,11 @@ from .systems import System
 from ..settings import Broken, Counts, Refusal, now, sha256_of
 
 # %% auto #0
-__all__ = ['KEY', 'GROUP', 'ACTIVATE', 'PROOF', 'PUBLICATIONS', 'MUTABLE', 'DIGESTED', 'TAIL', 'SCRATCH', 'LOG', 'RUNS',
-           'json_rows', 'hashes', 'distribution', 'replaced_rows', 'version_rows', 'activate', 'prove', 'standing_rows',
-           'digest', 'last_digest', 'publication_rows', 'broken_links', 'restate_scratched', 'Receipt', 'merge_rows',
-           'publish', 'run_status', 'system_facts', 'worker_run_rows']
+__all__ = ['KEY', 'GROUP', 'ACTIVATE', 'PROOF', 'PUBLICATIONS', 'MUTABLE', 'FIRST_SET', 'DIGESTED', 'NEWEST_SET', 'TAIL',
+           'SWITCHED', 'SCRATCH', 'LOG', 'RUNS', 'json_rows', 'hashes', 'distribution', 'replaced_rows', 'version_rows',
+           'activate', 'prove', 'standing_rows', 'digest', 'last_digest', 'publication_rows', 'slate_fault',
+           'forged_vectors', 'switched_by_hand', 'chain_findings', 'broken_links', 'restate_scratched', 'Receipt',
+           'merge_rows', 'publish', 'run_status', 'system_facts', 'worker_run_rows']
 
 # %% ../../nbs/predict/52_publish.ipynb #e1756592
 def _plain(name: str, kind: pl.DataType) -> pl.Expr:
@@ -120,12 +121,19 @@ def prove(tx, rows: pl.DataFrame, # rows sent
 # %% ../../nbs/predict/52_publish.ipynb #5a96f3e6
 PUBLICATIONS = "nba_predictions.slate_publications"
 MUTABLE = ("is_active", "superseded_by", "invalidation_reason", "invalidated_at", "updated_at")
-DIGESTED = [c for c in table(PRED).names if c not in (*MUTABLE, "features_snapshot_json")] # the vector is bound by its own hash
+FIRST_SET = """attribution_source best_line best_price_american best_sportsbook build_commit_sha confidence_score contract_hash created_at default_feature_count deployment_revision expected_value
+    fair_price_american feature_hash feature_quality_score feature_set feed_profile filter_reasons game_date game_id has_prop_line injury_status_at_prediction is_actionable is_quality_ready line_margin
+    line_minutes_before_game line_snapshot_at line_snapshot_id line_source line_source_api line_value matchup_quality_pct model_expected_hit_rate model_expected_mae model_family model_file_name model_id
+    model_load_source model_sha256 model_trained_at model_training_end_date model_training_start_date model_version no_vig_over opponent_team_abbr over_price_american p_over p_push player_lookup predicted_at
+    predicted_points prediction_id prediction_made_before_game prediction_run_mode quality_alert_level recommendation replay_now restatement_reason run_id sportsbook stale_line system_id team_abbr tip_verified
+    under_price_american universal_player_id was_line_fallback""".split()
+DIGESTED = {"1": FIRST_SET, "2": [*FIRST_SET, "as_of"]} # digest_version -> columns; a new column of the table makes a new version
+NEWEST_SET = "2"
 
 # %% ../../nbs/predict/52_publish.ipynb #63323f2e
-def standing_rows(tx, start: date, end: date) -> pl.DataFrame: # digested columns, in key order
+def standing_rows(tx, start: date, end: date) -> pl.DataFrame: # columns of the newest set, in key order
     "The rows of some dates that nothing superseded."
-    return tx.sql(f"SELECT {', '.join(DIGESTED)} FROM {PRED} WHERE game_date BETWEEN @start AND @end AND superseded_by IS NULL ORDER BY game_date, {', '.join(KEY)}", start=start, end=end)
+    return tx.sql(f"SELECT {', '.join(DIGESTED[NEWEST_SET])} FROM {PRED} WHERE game_date BETWEEN @start AND @end AND superseded_by IS NULL ORDER BY game_date, {', '.join(KEY)}", start=start, end=end)
 
 # %% ../../nbs/predict/52_publish.ipynb #66811519
 def digest(rows: pl.DataFrame, # `standing_rows` of one date
@@ -152,25 +160,54 @@ def publication_rows(tx, runs: dict[date, str], # game date -> execution id, the
     slates, previous, out = standing_rows(tx, dates[0], dates[-1]).partition_by("game_date", as_dict=True), last_digest(tx), []
     for d in dates:   # a chain: each link needs the one before
         new = digest(slates[(d,)], previous)
-        out.append(dict(game_date=d, publication_number=numbers.get(d, 0) + 1, run_id=runs[d], slate_digest=new, previous_digest=previous, row_count=slates[(d,)].height, published_at=now()))
+        out.append(dict(game_date=d, publication_number=numbers.get(d, 0) + 1, run_id=runs[d], slate_digest=new, previous_digest=previous, digest_version=NEWEST_SET, row_count=slates[(d,)].height, published_at=now()))
         previous = new
     return pl.DataFrame(out, schema_overrides={"previous_digest": pl.String})
 
-# %% ../../nbs/predict/52_publish.ipynb #ca1d8249
-def broken_links(tx, start: date, end: date) -> list[str]: # findings, [] when the chain holds
-    "Dates whose rows no longer give their digest, and links that lead nowhere."
-    every = tx.sql(f"SELECT game_date, publication_number, run_id, slate_digest, previous_digest, row_count FROM {PUBLICATIONS} ORDER BY game_date, publication_number")
+# %% ../../nbs/predict/52_publish.ipynb #97b1d8f7
+def slate_fault(slate: pl.DataFrame | None, # `standing_rows` of one date
+                link: dict, # its newest publication
+               ) -> str | None:
+    "What is wrong with a slate under its newest digest."
+    version = link["digest_version"] or "1"
+    if version not in DIGESTED: return f"publication {link['publication_number']} was digested with the unknown set {version}"
+    if slate is not None and digest(slate.select(DIGESTED[version]), link["previous_digest"]) == link["slate_digest"]: return None
+    return f"the rows no longer give the digest of publication {link['publication_number']}"
+
+# %% ../../nbs/predict/52_publish.ipynb #fc619a38
+def forged_vectors(tx, start: date, end: date) -> list[tuple[date, str]]:
+    "Dates with a stored vector that does not give its hash."
+    vectors = tx.sql(f"SELECT game_date, features_snapshot_json, feature_hash FROM {PRED} WHERE game_date BETWEEN @start AND @end AND (feature_hash IS NOT NULL OR features_snapshot_json IS NOT NULL)", start=start, end=end)
+    forged = vectors.filter(hashes(vectors["features_snapshot_json"].fill_null("")).ne_missing(vectors["feature_hash"]))
+    return [(d, "a stored vector no longer gives its hash") for d in forged["game_date"].unique().sort()]
+
+# %% ../../nbs/predict/52_publish.ipynb #505fe10f
+SWITCHED = f"""
+SELECT game_date, COUNTIF(NOT is_active) AS off_, COUNTIF(is_active) AS on_ FROM {PRED}
+WHERE game_date BETWEEN @start AND @end AND is_active = (superseded_by IS NOT NULL OR {WITHDRAWN}) GROUP BY game_date ORDER BY game_date"""
+
+def switched_by_hand(tx, start: date, end: date) -> list[tuple[date, str]]:
+    "Dates with rows that are inactive without a reason, or active against one."
+    got = tx.sql(SWITCHED, start=start, end=end)
+    off = [(d, f"{n} rows were deactivated, though nothing superseded or withdrew them") for d, n, _ in got.iter_rows() if n]
+    return off + [(d, f"{n} rows were re-activated, though they are superseded or withdrawn") for d, _, n in got.iter_rows() if n]
+
+# %% ../../nbs/predict/52_publish.ipynb #2f2cd019
+def chain_findings(tx, start: date, end: date) -> list[tuple[date, str]]: # date, what is wrong; [] when everything holds
+    "Slates that differ from what was published, and links that lead nowhere."
+    every = tx.sql(f"SELECT game_date, publication_number, slate_digest, previous_digest, digest_version FROM {PUBLICATIONS} ORDER BY game_date, publication_number")
     known = set(every["slate_digest"])
-    lost = [f"{d}: the publication before it is gone" for d, p in every.select("game_date", "previous_digest").iter_rows() if p and p not in known]
+    lost = [(d, "the publication before it is gone") for d, p in every.select("game_date", "previous_digest").iter_rows() if p and p not in known]
     newest = every.filter(pl.col("game_date").is_between(start, end)).group_by("game_date", maintain_order=True).last()
     slates = standing_rows(tx, start, end).partition_by("game_date", as_dict=True)
-    edited = [f"{r['game_date']}: the rows no longer give the digest of publication {r['publication_number']}" for r in newest.iter_rows(named=True)
-              if (r["game_date"],) not in slates or digest(slates[(r["game_date"],)], r["previous_digest"]) != r["slate_digest"]]
-    vectors = tx.sql(f"SELECT game_date, features_snapshot_json, feature_hash FROM {PRED} WHERE game_date BETWEEN @start AND @end AND feature_hash IS NOT NULL", start=start, end=end)
-    forged = vectors.filter(hashes(vectors["features_snapshot_json"].fill_null("")) != vectors["feature_hash"])["game_date"].unique().sort().to_list()
-    edited += [f"{d}: a stored vector no longer gives its hash" for d in forged]
-    unpublished = [f"{d}: rows without a publication" for (d,) in slates if d not in set(newest["game_date"])]
-    return lost + edited + unpublished
+    edited = [(r["game_date"], w) for r in newest.iter_rows(named=True) if (w := slate_fault(slates.get((r["game_date"],)), r))]
+    unpublished = [(d, "rows without a publication") for (d,) in slates if d not in set(newest["game_date"])]
+    return lost + edited + forged_vectors(tx, start, end) + switched_by_hand(tx, start, end) + unpublished
+
+# %% ../../nbs/predict/52_publish.ipynb #ca1d8249
+def broken_links(tx, start: date, end: date) -> list[str]: # findings, [] when the chain holds
+    "`chain_findings` as sentences."
+    return [f"{d}: {what}" for d, what in chain_findings(tx, start, end)]
 
 # %% ../../nbs/predict/52_publish.ipynb #6c11946b
 SCRATCH = f"""
