@@ -5,27 +5,45 @@
 # %% ../../nbs/predict/50a_loading.ipynb #f7672d9b
 from __future__ import annotations
 import json, os
-from dataclasses import dataclass, field
-from datetime import date, datetime, timezone
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
 import polars as pl
 from ..data.artifacts import Store
 from ..data.tables import table
-from ..model.families import system_id_of
-from ..model.predictor import Bundle, LoadError, load_bundle, open_bundle
+from ..features.catalogue import SETS, Contract, contract
+from ..model.families import model_version
+from ..model.predictor import Bundle, LoadError, Transformer, contract_spec, open_bundle, sidecar_path
 from ..model.registry import REGISTRY, Registry, paths
+from .row_checks import contradictions, is_production, place_fault, row_fault, sidecar_fault, speaks_as
 from .systems import FileSystem, file_system
 from ..settings import Refusal, canonical_json, home, now, parse_instant, sha256_of
 
 # %% auto #0
-__all__ = ['ENV', 'LIVE', 'BUILTIN', 'ROW_COLUMNS', 'Loaded', 'Fleet', 'snapshot_dir', 'save_snapshot', 'typed', 'registry_rows',
-           'fallback_rows', 'fetch', 'speaks_as', 'open_model', 'sidecar_row', 'env_bundle', 'env_model', 'read_live',
-           'load_fleet', 'require_production']
+__all__ = ['ENV', 'ALLOW', 'LIVE', 'BUILTIN', 'ROW_COLUMNS', 'MALFORMED', 'REFRESH', 'tried', 'clause', 'Loaded', 'Fleet',
+           'attempts_json', 'whereabouts', 'snapshot_dir', 'read_snapshot', 'snapshot_age', 'save_snapshot', 'typed',
+           'registry_rows', 'fallback_rows', 'cached', 'fetch', 'open_model', 'sidecar_row', 'env_files',
+           'contract_of_names', 'bare_spec', 'bare_bundle', 'known_row', 'env_model', 'Reading', 'read_live',
+           'load_fleet', 'due', 'refreshed', 'require_production']
 
 # %% ../../nbs/predict/50a_loading.ipynb #8411e311
 ENV = "CATBOOST_V9_MODEL_PATH" # explicit path of the model behind catboost_v9
+ALLOW = "CATBOOST_V9_ALLOW_UNREGISTERED" # set: the explicit path may name a file without sidecar and registry row
 LIVE = "is_production OR (enabled = TRUE AND is_production = FALSE AND status = 'active')" # production, and exactly the shadows
 BUILTIN: tuple[dict, ...] = () # registry rows of last resort; this release pins none
+
+# %% ../../nbs/predict/50a_loading.ipynb #59969bcf
+def tried(source: str, # ENV_PATH, REGISTRY, SNAPSHOT or BUILTIN
+          outcome: str, # used, not set, or what was wrong
+         ) -> dict:
+    "One record of a source that was asked."
+    return {"source": source, "outcome": outcome}
+
+# %% ../../nbs/predict/50a_loading.ipynb #af88b6c4
+def clause(e: Exception) -> str:
+    "An error in one clause, without its mend."
+    if not isinstance(e, Refusal): return f"{type(e).__name__}: {getattr(e, 'strerror', None) or e}"
+    return f"{e.what} ({e.why})" if e.why and not isinstance(e, LoadError) else e.what
 
 # %% ../../nbs/predict/50a_loading.ipynb #b18968eb
 @dataclass(frozen=True)
@@ -43,16 +61,30 @@ class Loaded:
 # %% ../../nbs/predict/50a_loading.ipynb #a95ae98f
 @dataclass
 class Fleet:
-    "The models of a worker, and what could not be loaded."
+    "The models of a worker, what could not be loaded, and how each system came by its model."
     models: list[Loaded] = field(default_factory=list)
     unavailable: list[dict] = field(default_factory=list) # model_id, system_id, is_production, reason
     warnings: list[str] = field(default_factory=list)
     loaded_at: datetime | None = None
+    read_at: datetime | None = None # when the registry was last asked
+    source: str = "" # who said what is live: REGISTRY, SNAPSHOT or BUILTIN
+    attempts: dict[str, list[dict]] = field(default_factory=dict) # system_id -> sources in order, and what came of each
+    refused: Refusal | None = None # an explicit path that cannot be served
     def report(self) -> str:
         "What the worker prints when it starts."
         n = lambda *s: sum(m.source in s for m in self.models)
         head = f"Loaded {len(self.models)} models from model_registry ({n('REGISTRY')} from registry, {n('SNAPSHOT', 'BUILTIN')} from dict)"
         return "\n".join([head, *(f"  {m.line()}" for m in self.models), *(f"  unavailable {u['system_id']}: {u['reason']}" for u in self.unavailable), *(f"  WARN {w}" for w in self.warnings)])
+
+# %% ../../nbs/predict/50a_loading.ipynb #0b4598ef
+def attempts_json(fleet: Fleet) -> dict[str, str]: # system_id -> canonical JSON
+    "What the execution log keeps of the sources that were asked."
+    return {system: canonical_json(records) for system, records in sorted(fleet.attempts.items())}
+
+def whereabouts(fleet: Fleet) -> dict[str, dict]: # system_id -> columns of the execution log
+    "Where each system's file lies, and how it was found."
+    said, at = attempts_json(fleet), {m.system.system_id: m.path for m in fleet.models}
+    return {s: dict(model_path=at.get(s), load_attempts_json=said.get(s)) for s in {**said, **at}}
 
 # %% ../../nbs/predict/50a_loading.ipynb #b1b21a0c
 def snapshot_dir() -> Path:
@@ -66,33 +98,55 @@ def _write_file(path: Path, data: bytes) -> None:
     part.write_bytes(data); os.replace(part, path)
 
 # %% ../../nbs/predict/50a_loading.ipynb #b7ec2648
-def _read_snapshot() -> dict | None:
-    "The snapshot, None when there is none or it cannot be read."
+def read_snapshot() -> dict | None: # saved_at, mark, live, dead, lost
+    "The snapshot, None when there is none or it cannot be understood."
     path = snapshot_dir()/"registry.json"
-    try: return json.loads(path.read_bytes())
-    except (FileNotFoundError, ValueError): return None
+    try: snap = json.loads(path.read_bytes())
+    except (OSError, ValueError): return None
+    if not isinstance(snap, dict): return None
+    snap = {"lost": [], "mark": None} | snap
+    rows = lambda k, *keys: isinstance(snap.get(k), list) and all(isinstance(r, dict) and set(keys) <= set(r) for r in snap[k])
+    return snap if rows("live") and rows("lost", "model_id", "system_id", "is_production", "reason") and isinstance(snap.get("dead"), list) and isinstance(snap.get("saved_at"), str) else None
+
+# %% ../../nbs/predict/50a_loading.ipynb #11137080
+def snapshot_age() -> timedelta | None: # None: there is no snapshot
+    "Time since the registry was last read."
+    snap = read_snapshot()
+    return now() - parse_instant(snap["saved_at"]) if snap else None
+
+# %% ../../nbs/predict/50a_loading.ipynb #541d3cb4
+def _keep_files(files: dict[str, tuple[bytes, bytes]], # sha256 -> model file, sidecar
+                live: set[str], # hashes that a live row names
+               ) -> None:
+    "Write what is absent or differs, remove what nobody names."
+    folder = snapshot_dir()
+    wanted = {f"{sha}{end}": data for sha, pair in files.items() for end, data in zip((".cbm", ".bundle.json"), pair)}
+    for name, data in wanted.items():
+        if not (folder/name).is_file() or (folder/name).read_bytes() != data: _write_file(folder/name, data)
+    for path in folder.glob("*.*"):
+        if path.name != "registry.json" and path.name.split(".")[0] not in live: path.unlink(missing_ok=True)
 
 # %% ../../nbs/predict/50a_loading.ipynb #3ee40c54
 def save_snapshot(rows: pl.DataFrame, # live registry rows
                   dead: list[str], # model ids that are registered and not live
                   files: dict[str, tuple[bytes, bytes]], # sha256 -> model file, sidecar
-                 ) -> bool: # whether anything changed
+                  lost: list[dict] = (), # live models that could not be loaded
+                 ) -> bool: # whether anything but the time changed
     "Keep the registry's answer and the files behind it."
-    folder = snapshot_dir()
-    content = canonical_json({"live": rows.to_dicts(), "dead": sorted(dead)})
-    mark = sha256_of(content)
-    if (old := _read_snapshot()) and old["mark"] == mark: return False
-    folder.mkdir(parents=True, exist_ok=True)
-    for sha, (cbm, sidecar) in files.items():
-        _write_file(folder/f"{sha}.cbm", cbm); _write_file(folder/f"{sha}.bundle.json", sidecar)
-    _write_file(folder/"registry.json", canonical_json({"saved_at": now(), "mark": mark, **json.loads(content)}).encode())
-    return True
+    content = canonical_json({"live": rows.to_dicts(), "dead": sorted(dead), "lost": list(lost)})
+    mark, old = sha256_of(content), read_snapshot()
+    snapshot_dir().mkdir(parents=True, exist_ok=True)
+    _keep_files(files, set(rows["sha256"]) if rows.height else set())
+    _write_file(snapshot_dir()/"registry.json", canonical_json({"saved_at": now(), "mark": mark, **json.loads(content)}).encode())
+    return not old or old["mark"] != mark
 
 # %% ../../nbs/predict/50a_loading.ipynb #e0301d9c
 def typed(row: dict) -> dict:
-    "A registry row from JSON with its dates and times."
+    "A registry row from JSON with its dates and times; a text that is neither stays, and is refused with the row."
     kinds = {c.name: c.frame for c in table(REGISTRY).columns}
-    one = lambda k, v: v if not isinstance(v, str) else date.fromisoformat(v) if kinds.get(k) == pl.Date else parse_instant(v) if isinstance(kinds.get(k), pl.Datetime) else v
+    def one(k, v):
+        try: return v if not isinstance(v, str) else date.fromisoformat(v) if kinds.get(k) == pl.Date else parse_instant(v) if isinstance(kinds.get(k), pl.Datetime) else v
+        except (ValueError, Refusal): return v
     return {k: one(k, v) for k, v in row.items()}
 
 # %% ../../nbs/predict/50a_loading.ipynb #ddedec0b
@@ -101,108 +155,234 @@ ROW_COLUMNS = ", ".join([*table(REGISTRY).content, "created_at", "updated_at"])
 # %% ../../nbs/predict/50a_loading.ipynb #7014112e
 def registry_rows(tx) -> tuple[pl.DataFrame, list[str]]: # live rows, ids of the others
     "What the registry says is live."
-    every = tx.sql(f"SELECT {ROW_COLUMNS}, ({LIVE}) AS live FROM {REGISTRY} ORDER BY model_family, is_production DESC, model_id")
-    return every.filter("live").drop("live"), every.filter(~pl.col("live"))["model_id"].to_list()
+    every = tx.sql(f"SELECT {ROW_COLUMNS}, COALESCE({LIVE}, TRUE) OR state IN ('shadow', 'production') AS live FROM {REGISTRY} ORDER BY model_family, is_production DESC, model_id")
+    live = pl.col("live").fill_null(True)
+    return every.filter(live).drop("live"), every.filter(~live)["model_id"].to_list()
 
 # %% ../../nbs/predict/50a_loading.ipynb #71cacc2f
 def fallback_rows(error: Exception, # why the registry could not be read
                  ) -> tuple[list[dict], str, list[str]]: # rows, source, warnings
     "Rows of the snapshot, else of the built-in list."
-    snap = _read_snapshot()
-    if snap and snap["live"]:
-        age = (now() - parse_instant(snap["saved_at"])).total_seconds()/3600
-        return [typed(r) for r in snap["live"]], "SNAPSHOT", [f"the registry cannot be read ({error}); serving the snapshot of {age:.1f} h ago"]
+    snap, why = read_snapshot(), getattr(error, "what", None) or str(error)
+    if snap and (snap["live"] or snap["lost"]): return [typed(r) for r in snap["live"]], "SNAPSHOT", [f"the registry cannot be read ({why}); serving the snapshot of {snapshot_age().total_seconds()/3600:.1f} h ago"]
     dead = set(snap["dead"]) if snap else set()
-    return [r for r in BUILTIN if r["model_id"] not in dead], "BUILTIN", [f"the registry cannot be read ({error}) and there is no snapshot"]
+    return [r for r in BUILTIN if r["model_id"] not in dead], "BUILTIN", [f"the registry cannot be read ({why}) and there is no snapshot"]
 
 # %% ../../nbs/predict/50a_loading.ipynb #29ddf08b
+def cached(sha256: str) -> tuple[Path, Path]: # model file, sidecar
+    "Where the snapshot keeps the two files of a model."
+    return snapshot_dir()/f"{sha256}.cbm", snapshot_dir()/f"{sha256}.bundle.json"
+
 def fetch(row: dict, # registry row
           store: Store,
           source: str, # REGISTRY, SNAPSHOT or BUILTIN
          ) -> tuple[bytes, bytes]: # model file, sidecar
     "The two files of a model, with the hashes that the row names."
-    if source == "SNAPSHOT":
-        stem = snapshot_dir()/row["sha256"]
-        return stem.with_name(f"{stem.name}.cbm").read_bytes(), stem.with_name(f"{stem.name}.bundle.json").read_bytes()
-    cbm, sidecar = paths(row)
-    return store.get(cbm, row["sha256"]), store.get(sidecar, row.get("bundle_sha256"))
+    if source == "SNAPSHOT": return tuple(p.read_bytes() for p in cached(row["sha256"]))
+    return tuple(store.get(rel, sha) for rel, sha in zip(paths(row), (row["sha256"], row["bundle_sha256"])))
 
-# %% ../../nbs/predict/50a_loading.ipynb #79455d9c
-def speaks_as(row: dict) -> str:
-    "The system id of a live model."
-    return row.get("system_id") or system_id_of(row["model_family"], row["model_id"], row["state"])
+# %% ../../nbs/predict/50a_loading.ipynb #49f80417
+MALFORMED = (KeyError, TypeError, AttributeError, IndexError, ValueError, pl.exceptions.PolarsError) # how reading a sidecar of another form ends
 
 # %% ../../nbs/predict/50a_loading.ipynb #3c94e14b
+def _proven(row: dict, store: Store, source: str, proven: dict) -> Bundle:
+    "The bundle of a row; a file that was proven under its hash is not proven again, its sidecar is compared each time."
+    sha = row["sha256"]
+    if sha not in proven:
+        files = fetch(row, store, source)
+        proven[sha] = (open_bundle(*files, sha), files)
+    found = sha256_of(proven[sha][1][1])
+    if found != row["bundle_sha256"]: raise LoadError("bundle_sha256", row["model_id"], f"the sidecar hashes to {found[:12]}, the registry says {row['bundle_sha256'][:12]}")
+    return proven[sha][0]
+
 def open_model(row: dict, store: Store, source: str,
                proven: dict, # sha256 -> (Bundle, files); grows
               ) -> Loaded:
-    "A live registry row as a system in service."
-    if row["sha256"] not in proven:
-        files = fetch(row, store, source)
-        proven[row["sha256"]] = (open_bundle(*files, row["sha256"]), files)
-    bundle = proven[row["sha256"]][0]
-    if bundle.contract_hash != row["contract_hash"]: raise LoadError("contract_hash", row["model_id"], "registry and sidecar name different contracts")
-    return Loaded(file_system(bundle, row, source, speaks_as(row), bool(row["is_production"])), row, source, row["gcs_path"])
+    "A live registry row as a system in service, or a `LoadError`."
+    if wrong := row_fault(row) or place_fault(row, store): raise LoadError("registry row", str(row.get("model_id")), wrong)
+    path = str(cached(row["sha256"])[0]) if source == "SNAPSHOT" else store.locate(paths(row)[0])
+    try:
+        bundle = _proven(row, store, source, proven)
+        wrong, system = sidecar_fault(bundle, row), file_system(bundle, row, source, speaks_as(row), row["is_production"])
+    except MALFORMED as e: raise LoadError("sidecar", row["model_id"], f"it is not of the form that was written: {type(e).__name__} {str(e)[:80]}") from None
+    if wrong: raise LoadError("registry row", row["model_id"], wrong)
+    return Loaded(system, row, source, path)
 
 # %% ../../nbs/predict/50a_loading.ipynb #a9253db5
 def sidecar_row(bundle: Bundle, file_name: str, path: str) -> dict: # like a registry row
     "The facts of a sidecar in the shape of a registry row, without expected values."
     s, window = bundle.spec, bundle.spec["windows"]["effective"]
     same = ("model_id", "model_version", "model_family", "feature_set", "contract_hash", "feed_profile", "sha256")
-    return {k: s[k] for k in same} | dict(model_file_name=file_name, gcs_path=path, state="production", is_production=True, system_id="catboost_v9", training_start_date=date.fromisoformat(window["start"]),
+    return {k: s[k] for k in same} | dict(model_file_name=file_name, gcs_path=path, state="production", training_start_date=date.fromisoformat(window["start"]),
         training_end_date=date.fromisoformat(window["end"]), model_trained_at=parse_instant(s["trained_at"]), evaluation_mae=None, evaluation_hit_rate_edge_3plus=None)
 
 # %% ../../nbs/predict/50a_loading.ipynb #d90f8235
-def env_bundle(path: str, store: Store) -> Bundle:
-    "The bundle behind the explicit path: a local file, or a URI inside the store."
-    if path.startswith(store.uri + "/") and not Path(path).exists():
-        rel = path.removeprefix(store.uri + "/")
-        return open_bundle(store.get(rel), store.get(rel.removesuffix(".cbm") + ".bundle.json"))
-    return load_bundle(path)
+def env_files(path: str, store: Store) -> tuple[bytes, bytes | None]: # model file, sidecar or None
+    "The bytes behind the explicit path: a local file, or a URI inside the store."
+    rel, side = path.removeprefix(store.uri + "/"), Path(sidecar_path(path))
+    if rel != path and not Path(path).exists(): return store.get(rel), store.get(sidecar_path(rel)) if store.exists(sidecar_path(rel)) else None
+    if not Path(path).is_file(): raise LoadError("file", Path(path).stem, f"{Path(path).name} does not exist")
+    return Path(path).read_bytes(), side.read_bytes() if side.is_file() else None
+
+# %% ../../nbs/predict/50a_loading.ipynb #1eea5277
+def contract_of_names(names: list[str], # inside a model file, in order
+                     ) -> Contract | None:
+    "The contract with all feeds whose names these are."
+    return next((c for c in map(contract, SETS) if c.names == names), None)
+
+def bare_spec(model, # CatBoost
+              cbm: bytes, stem: str, # file name without extension
+             ) -> dict: # as much of a sidecar as can be read
+    "What a file without sidecar says about itself; a `LoadError` when that is not enough."
+    from nbprops.model.importing import family_of_row, name_facts
+    c, family, said, sha = contract_of_names(list(model.feature_names_)), family_of_row({}, stem), name_facts(stem), sha256_of(cbm)
+    if c is None: raise LoadError("contract", stem, f"its {len(model.feature_names_)} feature names are those of no contract")
+    if family is None or family.feature_set != c.name: raise LoadError("contract", stem, f"its features are those of {c.name}, its name says {family}")
+    if lost := [k for k in ("training_start_date", "training_end_date", "model_trained_at") if k not in said]: raise LoadError("attribution", stem, f"nothing says its {lost[0]}")
+    window = dict(start=str(said["training_start_date"]), end=str(said["training_end_date"]))
+    return dict(model_id=stem, model_version=model_version(stem, sha), model_family=family.name, feature_set=c.name, contract=contract_spec(c), contract_hash=c.hash, feed_profile=c.feed_profile, sha256=sha,
+                transformer=Transformer.of(c).spec(), windows=dict(effective=window), trained_at=said["model_trained_at"].isoformat(), edge_scale=family.edge_scale)
+
+# %% ../../nbs/predict/50a_loading.ipynb #8cc487e5
+def bare_bundle(cbm: bytes, stem: str) -> Bundle:
+    "A model file without its sidecar."
+    from catboost import CatBoost, CatBoostError
+    if not os.environ.get(ALLOW): raise LoadError("sidecar", stem, f"there is no {stem}.bundle.json beside it and no registry row, so nothing says its contract", "put the sidecar beside it, register it, or give --allow-unregistered")
+    try: model = CatBoost().load_model(blob=cbm)
+    except CatBoostError as e: raise LoadError("file", stem, f"CatBoost cannot read it: {str(e)[:80]}") from None
+    return Bundle(model, cbm, bare_spec(model, cbm, stem))
+
+# %% ../../nbs/predict/50a_loading.ipynb #1e3c9d71
+def known_row(tx, sha256: str) -> dict | None:
+    "The registry's row of a file, in whatever state; None when it has none, or cannot be asked."
+    try: found = tx.sql(f"SELECT {ROW_COLUMNS} FROM {REGISTRY} WHERE sha256 = @s", s=sha256)
+    except Refusal: return next((typed(r) for r in (read_snapshot() or {"live": []})["live"] if r.get("sha256") == sha256), None)
+    if found.height > 1: raise LoadError("registry row", found["model_id"][0], f"{found.height} registry rows name this file")
+    return found.row(0, named=True) if found.height else None
+
+# %% ../../nbs/predict/50a_loading.ipynb #981252ec
+def _env_row(bundle: Bundle, row: dict | None, path: str) -> tuple[dict, list[str]]: # registry row or the sidecar's facts, warnings
+    "What the rows of an explicit path are attributed to."
+    name = Path(path).name
+    if row is None: return sidecar_row(bundle, name, path), [f"{name} is not in the registry; its expected MAE and hit rate stay empty"] + ([] if "golden" in bundle.spec else [f"{name} has no sidecar; nothing proves that it predicts as it did where it was trained"])
+    if row.get("state") == "blocked": raise LoadError("registry row", bundle.model_id, "the registry has blocked it", "nbprops registry unblock, or another path")
+    wrong = row_fault(row) if row.get("state") in ("shadow", "production") else None
+    if wrong or (wrong := sidecar_fault(bundle, row)): raise LoadError("registry row", bundle.model_id, wrong)
+    return row, [] if row["state"] == "production" else [f"{name} is served by its path, the registry calls it {row['state']}"]
 
 # %% ../../nbs/predict/50a_loading.ipynb #3b855bb0
 def env_model(path: str, # value of the variable
               store: Store,
-              known: list[dict], # registry rows, to complete the attribution
+              tx=None, # open transaction, to complete the attribution
              ) -> tuple[Loaded, list[str]]: # the model, warnings
     "The model of the explicit path, or a refusal to start."
-    try: bundle = env_bundle(path, store)
-    except (Refusal, OSError) as e: raise Refusal(f"{ENV} is set to {Path(path).name}, which cannot be served", str(e), f"correct or unset {ENV}; it never falls through to the registry") from None
-    row = next((r for r in known if r["sha256"] == bundle.sha256), None)
-    warn = [] if row else [f"{Path(path).name} is not in the registry; its expected MAE and hit rate stay empty"]
-    row = {**(row or sidecar_row(bundle, Path(path).name, path)), "system_id": "catboost_v9", "is_production": True}
-    return Loaded(file_system(bundle, row, "ENV_PATH", "catboost_v9", True), row, "ENV_PATH", path), warn
+    try:
+        cbm, sidecar = env_files(path, store)
+        bundle = open_bundle(cbm, sidecar) if sidecar is not None else bare_bundle(cbm, Path(path).stem)
+        row, warn = _env_row(bundle, known_row(tx, bundle.sha256) if tx else None, path)
+        row = {**row, "system_id": "catboost_v9", "is_production": True}
+        return Loaded(file_system(bundle, row, "ENV_PATH", "catboost_v9", True), row, "ENV_PATH", path), warn
+    except (Refusal, OSError, *MALFORMED) as e:
+        raise Refusal(f"{ENV} is set to {Path(path).name}, which cannot be served", clause(e), f"correct or unset {ENV}{getattr(e, 'mend', '') and f' ({e.mend})'}; it never falls through to the registry") from None
 
 # %% ../../nbs/predict/50a_loading.ipynb #45d9ff8f
-def read_live(tx) -> tuple[list[dict], list[str], str, list[str]]: # rows, dead ids, source, warnings
+@dataclass
+class Reading:
+    "What is live, according to the first source that could be read."
+    rows: list[dict]
+    source: str = "REGISTRY"
+    dead: list[str] = field(default_factory=list)     # ids that are registered and not live
+    passed: list[dict] = field(default_factory=list)  # sources that were asked before, and why they did not answer
+    warnings: list[str] = field(default_factory=list)
+    lost: list[dict] = field(default_factory=list)    # live models that the snapshot could not keep
+
+def read_live(tx) -> Reading:
     "Live rows from the registry, or from what replaces it."
     try: rows, dead = registry_rows(tx)
     except Refusal as e:
         got, source, warnings = fallback_rows(e)
-        return got, [], source, warnings
-    return rows.to_dicts(), dead, "REGISTRY", []
+        passed = [tried("REGISTRY", f"cannot be read: {e.what}")] + ([] if source == "SNAPSHOT" else [tried("SNAPSHOT", "there is none that holds a live model")])
+        return Reading(got, source, passed=passed, warnings=warnings, lost=read_snapshot()["lost"] if source == "SNAPSHOT" else [])
+    return Reading(rows.to_dicts(), dead=dead)
 
 # %% ../../nbs/predict/50a_loading.ipynb #1c9ab765
+def _take_env(fleet: Fleet, reading: Reading, store: Store, tx) -> list[dict]: # live rows that remain
+    "Serve catboost_v9 from the explicit path, when one is set."
+    path = os.environ.get(ENV)
+    fleet.attempts["catboost_v9"] = [tried("ENV_PATH", "used" if path else "not set")]
+    if not path: return reading.rows
+    try:
+        model, warn = env_model(path, store, tx)
+        fleet.models.append(model); fleet.warnings += warn
+    except Refusal as e:
+        fleet.refused, fleet.attempts["catboost_v9"] = e, [tried("ENV_PATH", clause(e))]
+        fleet.unavailable.append(dict(model_id=Path(path).stem, system_id="catboost_v9", is_production=True, reason=clause(e)))
+    return [r for r in reading.rows if not (is_production(r) and speaks_as(r) == "catboost_v9")]
+
+# %% ../../nbs/predict/50a_loading.ipynb #d3d8b485
+def _note(fleet: Fleet, reading: Reading, system: str, source: str, outcome: str) -> None:
+    "Record what came of a source, after those that were passed over."
+    record = fleet.attempts.setdefault(system, [])
+    record += [p for p in reading.passed if p not in record] + [tried(source, outcome)]
+
+def _admit(fleet: Fleet, row: dict, wrong: str | None, # why it contradicts other rows
+           reading: Reading, store: Store, proven: dict) -> None:
+    "Put one live row into service, or say why not; a file that the snapshot lost may come from a built-in entry of the same bytes."
+    system, spare = speaks_as(row), [(b, "BUILTIN") for b in BUILTIN if reading.source == "SNAPSHOT" and b["sha256"] == row.get("sha256")]
+    if any(m.system.system_id == system for m in fleet.models): wrong = "the explicit path speaks under this name"
+    for r, source in [(row, reading.source), *spare]:
+        try:
+            if wrong: raise LoadError("registry row", str(row.get("model_id")), wrong)
+            fleet.models.append(open_model(r, store, source, proven))
+            return _note(fleet, reading, system, source, "used")
+        except (Refusal, OSError) as e: _note(fleet, reading, system, source, clause(e)); reason = str(e)
+    fleet.unavailable.append(dict(model_id=str(row.get("model_id")), system_id=system, is_production=is_production(row), reason=reason))
+
+# %% ../../nbs/predict/50a_loading.ipynb #44d6e9a1
+def _keep(fleet: Fleet, reading: Reading, proven: dict) -> None:
+    "Save what the registry said, and forget the files of models that left."
+    mine = [m for m in fleet.models if m.source == "REGISTRY"]
+    files = {m.row["sha256"]: proven[m.row["sha256"]][1] for m in mine}
+    for sha in [s for s in proven if s not in {m.row["sha256"] for m in fleet.models}]: del proven[sha]
+    if reading.source != "REGISTRY" or os.environ.get(ENV): return
+    try: save_snapshot(pl.DataFrame([m.row for m in mine], infer_schema_length=None), reading.dead, files, fleet.unavailable)
+    except OSError as e: fleet.warnings.append(f"the snapshot cannot be written ({clause(e)}); without it nothing serves when the registry cannot be read")
+
+# %% ../../nbs/predict/50a_loading.ipynb #77d9ff77
 def load_fleet(tx, # open transaction
                store: Store,
                proven: dict, # sha256 -> (Bundle, files), kept between refreshes
               ) -> Fleet:
     "Every live model, in the loading order."
-    rows, dead, source, warnings = read_live(tx)
-    fleet = Fleet(warnings=warnings, loaded_at=now())
-    if path := os.environ.get(ENV):
-        model, warn = env_model(path, store, rows)
-        fleet.models.append(model); fleet.warnings += warn
-        rows = [r for r in rows if speaks_as(r) != "catboost_v9"]
-    for r in rows:   # models, a handful
-        try: fleet.models.append(open_model(r, store, source, proven))
-        except (Refusal, OSError) as e: fleet.unavailable.append(dict(model_id=r["model_id"], system_id=speaks_as(r), is_production=bool(r["is_production"]), reason=str(e)))
-    if source == "REGISTRY" and fleet.models and not path: save_snapshot(pl.DataFrame(rows, infer_schema_length=None), dead, {m.row["sha256"]: proven[m.row["sha256"]][1] for m in fleet.models if m.row["sha256"] in proven})
+    reading = read_live(tx)
+    fleet = Fleet(warnings=list(reading.warnings), unavailable=list(reading.lost), loaded_at=now(), read_at=now(), source=reading.source)
+    rows = _take_env(fleet, reading, store, tx)
+    wrong = contradictions(rows, reading.dead)
+    for i, r in enumerate(rows): _admit(fleet, r, wrong.get(i), reading, store, proven)   # models, a handful
+    if len(fleet.attempts["catboost_v9"]) == 1 and not os.environ.get(ENV): fleet.attempts["catboost_v9"] += [*reading.passed, tried(reading.source, "it names no production model")]
+    _keep(fleet, reading, proven)
     return fleet
+
+# %% ../../nbs/predict/50a_loading.ipynb #9ace73ca
+REFRESH = timedelta(minutes=10)
+
+def due(fleet: Fleet) -> bool:
+    "Whether the state of the registry is older than it may be."
+    return fleet.read_at is None or not timedelta(0) <= now() - fleet.read_at < REFRESH
+
+# %% ../../nbs/predict/50a_loading.ipynb #a0f77a91
+def refreshed(old: Fleet, # in service
+              fresh: Fleet, # just loaded
+             ) -> Fleet: # what serves from now on
+    "The new fleet; the old one when the registry could not be read for the new."
+    if fresh.source == "REGISTRY" or fresh.refused or not old.models: return fresh
+    kept = {m.system.system_id: [*(a for a in fresh.attempts.get(m.system.system_id, []) if a["outcome"] != "used"), tried(m.source, f"used: in service since {old.loaded_at:%Y-%m-%d %H:%M} UTC")] for m in old.models}
+    return replace(old, read_at=fresh.read_at, attempts={**old.attempts, **kept}, warnings=[f"{w}; the models in service were kept" for w in fresh.warnings])
 
 # %% ../../nbs/predict/50a_loading.ipynb #f70fd9c8
 def require_production(fleet: Fleet) -> None:
     "Refuse to run when a production model is missing."
+    if fleet.refused: raise fleet.refused
     lost = [u for u in fleet.unavailable if u["is_production"]]
     if lost: raise Refusal(f"The production model of {lost[0]['system_id']} cannot be served", lost[0]["reason"], "nbprops registry validate, then nbprops registry rollback")
     if not any(m.system.is_production for m in fleet.models): raise Refusal("No production model is in service", "; ".join(fleet.warnings) or "the registry has none", "nbprops registry promote MODEL_ID --initial --reason TEXT")

@@ -269,13 +269,13 @@ def run_status() -> pl.Expr: # completed, partial, failed, refused
 
 # %% ../../nbs/predict/52_publish.ipynb #a9b1a2f0
 def system_facts(systems: list[System], # the systems of a run
-                 paths: dict[str, str], # system_id -> where its file lies
+                 paths: dict[str, dict], # system_id -> model_path, load_attempts_json
                 ) -> pl.DataFrame: # system_id and the batch attribution
     "What the execution log says about the bytes behind each system."
     cols = ("model_file_name", "model_training_start_date", "model_training_end_date", "model_expected_mae", "model_sha256", "model_load_source")
-    kinds = {c: table(LOG).column(c).frame for c in (*cols, "model_path")}
-    rows = [{"system_id": s.system_id, "model_path": paths.get(s.system_id), **{c: s.attribution.get(c) for c in cols}} for s in systems]
-    return pl.DataFrame(rows, schema={"system_id": pl.String, **{c: kinds[c] for c in ("model_path", *cols)}})
+    found = ("model_path", "load_attempts_json")
+    rows = [{"system_id": s.system_id, **dict.fromkeys(found), **paths.get(s.system_id, {}), **{c: s.attribution.get(c) for c in cols}} for s in systems]
+    return pl.DataFrame(rows, schema={"system_id": pl.String, **{c: table(LOG).column(c).frame for c in (*found, *cols)}})
 
 # %% ../../nbs/predict/52_publish.ipynb #3c9f78f7
 def worker_run_rows(outcomes: pl.DataFrame, # one row per game, player and system: reason, error, missing, written, line_value, feature_quality_score, run_id

@@ -14,7 +14,7 @@ from ..data.warehouse import Warehouse
 from ..features.facts import AsOf, parse_as_of, wanted
 from .gate import Marks, Mode, gate, marks, run_mode
 from .grading import ACC, PRED
-from .loading import Fleet, load_fleet, require_production
+from .loading import Fleet, load_fleet, refreshed, require_production, whereabouts
 from .publish import LOG, RUNS, Receipt, distribution, publish, restate_scratched, run_status, system_facts, worker_run_rows
 from .rows import STANDING, Run, add_standing, prediction_rows, revision, standing, system_rows
 from .slate import Slate, read_slate
@@ -92,16 +92,13 @@ class Worker:
         made = [BASELINES[n]((residuals or {}).get(n)) for n in self.baselines]
         return [*(m.system for m in self.fleet.models), *made]
     @property
-    def paths(self) -> dict[str, str]: return {m.system.system_id: m.path for m in self.fleet.models}
+    def paths(self) -> dict[str, dict]: return whereabouts(self.fleet) # system_id -> model_path, load_attempts_json
     def __repr__(self) -> str: return f"Worker({len(self.fleet.models)} models, {len(self.baselines)} baselines)"
 
 # %% ../../nbs/predict/51_worker.ipynb #cdb2e790
 def _refresh(self: Worker, tx) -> None:
     "Read the registry again; keep what is in service when that fails."
-    fresh = load_fleet(tx, self.store, self.proven)
-    if self.fleet.models and any(m.source in ("SNAPSHOT", "BUILTIN") for m in fresh.models):
-        self.fleet.warnings = [f"{w}; the models in service were kept" for w in fresh.warnings]
-    else: self.fleet = fresh
+    self.fleet = refreshed(self.fleet, load_fleet(tx, self.store, self.proven))
     require_production(self.fleet)
 
 Worker.refresh = _refresh
@@ -236,7 +233,7 @@ def summarise(f: Forecast) -> pl.DataFrame: # per date and system: requested, pr
 
 # %% ../../nbs/predict/51_worker.ipynb #7b41a670
 def log_rows(base: pl.DataFrame, # game_date, system_id and whatever is known so far
-             systems: list[System], paths: dict[str, str], run: Run,
+             systems: list[System], paths: dict[str, dict], run: Run,
              ids: dict[date, str], # game date -> execution id
             ) -> pl.DataFrame: # rows of prediction_execution_log
     "Execution-log rows with the bytes behind each system."
@@ -245,7 +242,7 @@ def log_rows(base: pl.DataFrame, # game_date, system_id and whatever is known so
         prediction_run_mode=pl.lit(run.mode), execution_start_timestamp=pl.lit(run.stamp), build_commit_sha=pl.lit(build_commit()), deployment_revision=pl.lit(revision()), bypassed_checks=pl.lit([], pl.List(pl.String)))
 
 # %% ../../nbs/predict/51_worker.ipynb #0fed72a0
-def started_rows(systems: list[System], paths: dict[str, str], run: Run, ids: dict[date, str]) -> pl.DataFrame:
+def started_rows(systems: list[System], paths: dict[str, dict], run: Run, ids: dict[date, str]) -> pl.DataFrame:
     "One `started` row per date and system."
     base = pl.DataFrame({"game_date": list(ids)}).join(pl.DataFrame({"system_id": [s.system_id for s in systems]}), how="cross").with_columns(status=pl.lit("started"))
     return log_rows(base, systems, paths, run, ids)
