@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['ET', 'Refusal', 'Broken', 'parse_instant', 'replay_now', 'now', 'today', 'home', 'db_path', 'store_uri', 'real_data',
-           'build_commit', 'canonical_json', 'sha256_of', 'Counts', 'one_or_none']
+           'build_commit', 'canonical_json', 'sha256_of', 'Counts', 'one_or_none', 'plain']
 
 # %% ../nbs/01_settings.ipynb #b1453b22
 import hashlib, json, os, subprocess
@@ -136,3 +136,14 @@ def one_or_none(frame, # polars frame with the rows found
     "The single row as a dict, None when there is none, a refusal when there are several."
     if frame.height > 1: raise Refusal(f"{frame.height} rows found where one {what} was expected", "the key is not unique", "nbprops query with the key to see them")
     return frame.row(0, named=True) if frame.height else None
+
+# %% ../nbs/01_settings.ipynb #6624a8bb
+def plain(value):
+    "A value that JSON can hold."
+    import polars as pl
+    if isinstance(value, pl.DataFrame): return [plain(r) for r in value.iter_rows(named=True)]
+    if isinstance(value, dict): return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple, set)): return [plain(v) for v in value]
+    if hasattr(value, "__dataclass_fields__"): return {k: plain(getattr(value, k)) for k in value.__dataclass_fields__}
+    if isinstance(value, float) and value != value: return None
+    return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)

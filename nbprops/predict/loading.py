@@ -283,7 +283,8 @@ def env_model(path: str, # value of the variable
         row = {**row, "system_id": "catboost_v9", "is_production": True}
         return Loaded(file_system(bundle, row, "ENV_PATH", "catboost_v9", True), row, "ENV_PATH", path), warn
     except (Refusal, OSError, *MALFORMED) as e:
-        raise Refusal(f"{ENV} is set to {Path(path).name}, which cannot be served", clause(e), f"correct or unset {ENV}{getattr(e, 'mend', '') and f' ({e.mend})'}; it never falls through to the registry") from None
+        more = f", or {e.mend}" if isinstance(e, LoadError) and e.check in ("sidecar", "registry row") and e.mend != "nbprops registry validate" else ""
+        raise Refusal(f"{ENV} is set to {Path(path).name}, which cannot be served", clause(e), f"correct or unset {ENV}{more}; it never falls through to the registry") from None
 
 # %% ../../nbs/predict/50a_loading.ipynb #45d9ff8f
 @dataclass
@@ -315,7 +316,7 @@ def _take_env(fleet: Fleet, reading: Reading, store: Store, tx) -> list[dict]: #
         model, warn = env_model(path, store, tx)
         fleet.models.append(model); fleet.warnings += warn
     except Refusal as e:
-        fleet.refused, fleet.attempts["catboost_v9"] = e, [tried("ENV_PATH", clause(e))]
+        fleet.refused, fleet.attempts["catboost_v9"] = e, [tried("ENV_PATH", f"cannot be served: {e.why}")]
         fleet.unavailable.append(dict(model_id=Path(path).stem, system_id="catboost_v9", is_production=True, reason=clause(e)))
     return [r for r in reading.rows if not (is_production(r) and speaks_as(r) == "catboost_v9")]
 
@@ -346,7 +347,7 @@ def _keep(fleet: Fleet, reading: Reading, proven: dict) -> None:
     for sha in [s for s in proven if s not in {m.row["sha256"] for m in fleet.models}]: del proven[sha]
     if reading.source != "REGISTRY" or os.environ.get(ENV): return
     try: save_snapshot(pl.DataFrame([m.row for m in mine], infer_schema_length=None), reading.dead, files, fleet.unavailable)
-    except OSError as e: fleet.warnings.append(f"the snapshot cannot be written ({clause(e)}); without it nothing serves when the registry cannot be read")
+    except (OSError, *MALFORMED) as e: fleet.warnings.append(f"the snapshot cannot be written ({clause(e)}); without it nothing serves when the registry cannot be read")
 
 # %% ../../nbs/predict/50a_loading.ipynb #77d9ff77
 def load_fleet(tx, # open transaction
