@@ -243,7 +243,6 @@ def live(monkeypatch, make, t=NOON, **k):
     monkeypatch.setenv("NBPROPS_NOW", t.isoformat())
     return make().predict(DAY, **{"mode": "SAME_DAY"} | k)
 
-@pytest.mark.xfail(reason="grading copies the flag that was true of the old tip-off", strict=True)
 def test_a_row_of_the_new_tip_counts_as_made_after_it(served, monkeypatch):
     "Would catch a row from after the moved tip-off that is graded as if it had been served before."
     wh, _, make = served

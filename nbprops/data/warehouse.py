@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['BUSY_SECONDS', 'to_duckdb', 'statements', 'merge_statement', 'with_audit', 'quarantine_rows', 'with_quarantine_id',
-           'Transaction', 'write_rows', 'Warehouse', 'sql']
+           'Transaction', 'merge_staged', 'write_rows', 'Warehouse', 'sql']
 
 # %% ../../nbs/data/12_warehouse.ipynb #6f1c88c1
 import os, time, uuid
@@ -203,21 +203,26 @@ def _bounds(t: Table, frame: pl.DataFrame) -> tuple[str, dict]:
     return f"t.{t.partition} BETWEEN $lo AND $hi", {"lo": frame[t.partition].min(), "hi": frame[t.partition].max()}
 
 # %% ../../nbs/data/12_warehouse.ipynb #d446e02e
-def write_rows(con, t: Table, frame: pl.DataFrame, mode: str = "merge", replace: tuple[date, date] | None = None) -> int: # rows already present
-    "Merge staged rows into a table; returns how many were there already."
-    _stage(con, t, frame)
-    where, lim = _bounds(t, frame)
-    content = [c for c in frame.columns if c in t.content]
+def merge_staged(con, t: Table, columns: list[str], # of the temporary table staged
+                 n: int, # its rows
+                 where: str, lim: dict, # bounds of the target, from `_bounds`
+                 mode: str = "merge", replace: tuple[date, date] | None = None) -> int: # rows already present
+    "Merge what is staged into a table; returns how many rows were there already."
+    content, names = [c for c in columns if c in t.content], ", ".join(columns)
     matched, present = _run(con, f"SELECT count(*), count(*) FILTER (WHERE {_same(content)}) FROM {t.name} t JOIN staged s ON {_on(t)} WHERE {where}", lim)[0]
     if mode == "append" and matched: raise Refusal(f"{matched} rows are in {t.name} already", "the table is append-only", "nothing was changed")
-    names = ", ".join(frame.columns)
     if not matched and not replace: _run(con, f"INSERT INTO {t.name} ({names}) SELECT {names} FROM staged")   # nothing to merge with
-    elif present < frame.height or replace:
+    elif present < n or replace:
         span = {"start": replace[0], "end": replace[1]} if replace else {}
-        _run(con, to_duckdb(merge_statement(t, frame.columns, bool(replace))), span)
+        _run(con, to_duckdb(merge_statement(t, columns, bool(replace))), span)
     twice = _run(con, f"SELECT count(*) FROM (SELECT 1 FROM {t.name} t WHERE {where} GROUP BY {', '.join(t.key)} HAVING count(*) > 1)", lim)[0][0]
     if twice: raise Broken(f"{twice} keys of {t.name} are no longer unique", "the write was rolled back", "nbprops query with the key to see them")
     return present
+
+def write_rows(con, t: Table, frame: pl.DataFrame, mode: str = "merge", replace: tuple[date, date] | None = None) -> int: # rows already present
+    "Stage rows and merge them into a table."
+    _stage(con, t, frame)
+    return merge_staged(con, t, frame.columns, frame.height, *_bounds(t, frame), mode, replace)
 
 # %% ../../nbs/data/12_warehouse.ipynb #0c38e330
 def _write(self: Transaction,
