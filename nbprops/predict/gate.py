@@ -7,15 +7,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 import numpy as np
 import polars as pl
-from ..features.catalogue import FEATURES, Contract
+from ..features.catalogue import FEATURES, Contract, Feature
 from ..features.feeds import FEEDS, profile_feeds
 from ..features.store import alert_expr, outside
+from .ensembles import word
 from .systems import System
 from ..settings import Refusal
 
 # %% auto #0
-__all__ = ['MODES', 'REASONS', 'Mode', 'run_mode', 'Marks', 'marks', 'missing_lists', 'with_quality', 'first_reason',
-           'absent_terms', 'gate']
+__all__ = ['MODES', 'REASONS', 'Mode', 'run_mode', 'Marks', 'marks', 'missing_lists', 'with_quality', 'members_quality',
+           'first_reason', 'absent_terms', 'lack', 'lacks', 'why_expr', 'gate']
 
 # %% ../../nbs/predict/50c_gate.ipynb #7dd2fb67
 @dataclass(frozen=True)
@@ -76,12 +77,13 @@ def missing_lists(lost: np.ndarray, # Boolean, rows x names
 def with_quality(rows: pl.DataFrame, # slate rows
                  m: Marks, # of the same rows
                  c: Contract,
+                 strict: bool = False, # a required feature is missed even where its feed is not in force
                 ) -> pl.DataFrame: # + missing, illegal, default_feature_count, feature_quality_score, matchup_quality_pct, quality_alert_level, is_quality_ready
     "Quality of every row under one contract."
-    at = np.array([f.index for f in c.features])
+    at = np.array([f.index for f in c.features], dtype=int)
     there, applies = m.there[:, at] & m.applies[:, at], m.applies[:, at]
     need, group = np.array([f.required for f in c.features]), np.array([f.group == "matchup" for f in c.features])
-    lost = applies & need & ~there
+    lost = (applies | strict) & need & ~there
     n, of = lost.sum(1), applies[:, group].sum(1)
     score = there @ np.array([float(f.quality) for f in c.features])/np.maximum(there.sum(1) + n, 1)
     share = 100*there[:, group].sum(1)/np.maximum(of, 1)
@@ -90,32 +92,73 @@ def with_quality(rows: pl.DataFrame, # slate rows
     ready = (pl.col("feature_quality_score") >= 70) & (pl.col("matchup_quality_pct").fill_null(100) >= 50) & (pl.col("default_feature_count") == 0) & pl.col("illegal").not_()
     return rows.with_columns(quality_alert_level=alert_expr(), is_quality_ready=ready.fill_null(False))
 
+# %% ../../nbs/predict/50c_gate.ipynb #7dac6633
+def members_quality(rows: pl.DataFrame, # slate rows with the words of the members
+                    members: tuple[str, ...], # system ids
+                   ) -> pl.DataFrame: # the columns of `with_quality`
+    "Quality of every row as that of the weakest member."
+    least = lambda what: pl.min_horizontal(word(m, what) for m in members)
+    rows = rows.with_columns(missing=pl.lit([], pl.List(pl.String)), illegal=pl.lit(False), default_feature_count=pl.lit(0, pl.Int64), feature_quality_score=least("score"), matchup_quality_pct=least("matchup"))
+    return rows.with_columns(quality_alert_level=alert_expr(), is_quality_ready=(pl.col("feature_quality_score") >= 70).fill_null(False))
+
 # %% ../../nbs/predict/50c_gate.ipynb #a2b5eb78
-REASONS = ("already_predicted", "line_withdrawn", "no_feature_row", "feed_missing", "missing_required", "out_of_range", "matchup_below_50", "alert_red", "score_below_minimum", "no_line_to_start_from")
+REASONS = ("already_predicted", "line_withdrawn", "no_feature_row", "feed_missing", "missing_required", "out_of_range", "too_few_similar_games", "too_few_members", "matchup_below_50", "alert_red", "score_below_minimum", "no_line_to_start_from")
 
 # %% ../../nbs/predict/50c_gate.ipynb #9d6546cd
 def first_reason(mode: Mode,
                  feeds: tuple[str, ...], # feeds that the model was trained on; every one must be there
                  anchored: bool = False, # the model starts from the line
+                 blocks: dict[str, tuple[pl.Expr, str]] | None = None, # further tests of the system: reason -> test, words
                 ) -> pl.Expr: # String, null = passes
     "The first test that a row fails; whatever cannot be evaluated fails."
-    absent = pl.any_horizontal(pl.col(f"has_{f}").not_() for f in feeds)
-    tests = [pl.col("done"), pl.col("withdrawn"), pl.col("feature_version").is_null(), absent, pl.col("default_feature_count") > 0, pl.col("illegal"),
-             pl.col("matchup_quality_pct").fill_null(100) < 50, pl.col("quality_alert_level") == "red", pl.col("feature_quality_score") < mode.minimum, *([pl.col("current_points_line").is_null()] if anchored else [])]
-    unsure = [pl.lit(False)]*2 + [pl.lit(True)]*(len(tests) - 2)
-    return pl.coalesce(pl.when(t.fill_null(u)).then(pl.lit(r)) for t, u, r in zip(tests, unsure, REASONS))
+    c, q = pl.col, pl.col("feature_quality_score")
+    absent = pl.any_horizontal(c(f"has_{f}").not_() for f in feeds)
+    tests = {"already_predicted": c("done"), "line_withdrawn": c("withdrawn"), "no_feature_row": c("feature_version").is_null(), "feed_missing": absent, "missing_required": c("default_feature_count") > 0, "out_of_range": c("illegal"),
+             **{r: test for r, (test, _) in (blocks or {}).items()}, "matchup_below_50": c("matchup_quality_pct").fill_null(100) < 50, "alert_red": c("quality_alert_level") == "red", "score_below_minimum": q < mode.minimum}
+    if anchored: tests["no_line_to_start_from"] = c("current_points_line").is_null()
+    unsure = lambda r: r not in ("already_predicted", "line_withdrawn")
+    return pl.coalesce(pl.when(tests[r].fill_null(unsure(r))).then(pl.lit(r)) for r in REASONS if r in tests)
 
 # %% ../../nbs/predict/50c_gate.ipynb #652768bf
 def absent_terms(m: Marks, c: Contract) -> pl.Series: # List(String)
     "Every feature of a contract that is not there, required or not."
     return missing_lists(~m.there[:, [f.index for f in c.features]], c.names)
 
+# %% ../../nbs/predict/50c_gate.ipynb #1e65ba2a
+def lack(f: Feature, # a required feature that is not there
+         off: bool, # its feed is not in force
+        ) -> str:
+    "Why one feature is not there."
+    return f"{f.name} needs {'+'.join(f.feeds or ('box',))}" if off else f"{f.name} is not known"
+
+def lacks(m: Marks, c: Contract) -> pl.Series: # String, null where nothing required is missing
+    "What each row lacks, and which feed would bring it."
+    need = [f for f in c.features if f.required]
+    at = np.array([f.index for f in need], dtype=int)
+    lost = ~m.there[:, at]
+    if not lost.any(): return pl.Series([None]*len(lost), dtype=pl.String)
+    off = lost & ~m.applies[:, at]
+    kinds, of = np.unique(np.hstack([lost, off]), axis=0, return_inverse=True)
+    said = ["; ".join(lack(f, o) for f, l, o in zip(need, k, k[len(need):]) if l) or None for k in kinds]
+    return pl.Series(said, dtype=pl.String).gather(of.reshape(-1).tolist())
+
+# %% ../../nbs/predict/50c_gate.ipynb #59675d4e
+def why_expr(system: System) -> pl.Expr: # String, null where the reason says enough
+    "The reason in words, where a feed or a number explains it; reads `reason` and `lacks`."
+    is_, feeds = lambda r: pl.col("reason") == r, profile_feeds(system.contract.feed_profile)
+    gone = pl.concat_str([pl.when(pl.col(f"has_{f}").fill_null(False).not_()).then(pl.lit(f)) for f in feeds], separator=", ", ignore_nulls=True)
+    said = {"missing_required": pl.col("lacks"), "feed_missing": pl.lit("without ") + gone, **{r: pl.lit(words) for r, (_, words) in system.blocks().items()}}
+    return pl.coalesce(pl.when(is_(r)).then(text) for r, text in said.items())
+
 # %% ../../nbs/predict/50c_gate.ipynb #d7488a1f
 def gate(rows: pl.DataFrame, # slate rows: features, has_<feed>, feature_version, done, withdrawn
          m: Marks, # of the same rows
          system: System,
          mode: Mode,
-        ) -> pl.DataFrame: # rows + quality columns and reason (null = may be predicted)
+        ) -> pl.DataFrame: # rows + quality columns, reason (null = may be predicted) and why
     "Judge every player of the slate for one system."
-    judged = with_quality(rows, m, system.contract).with_columns(reason=first_reason(mode, profile_feeds(system.contract.feed_profile), system.edge_scale == "probability"))
-    return judged if system.from_file else judged.with_columns(absent_terms(m, system.contract).alias("missing"))
+    c = system.contract
+    rated = members_quality(rows, system.members) if system.members else with_quality(rows, m, c, strict=not system.from_file)
+    judged = rated.with_columns(lacks(m, c).alias("lacks"), reason=first_reason(mode, profile_feeds(c.feed_profile), system.edge_scale == "probability", system.blocks()))
+    judged = judged.with_columns(why=why_expr(system)).drop("lacks")
+    return judged if system.from_file or system.members else judged.with_columns(absent_terms(m, c).alias("missing"))

@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from pathlib import Path
 import polars as pl
 from ..data.artifacts import Store
 from ..data.tables import table
@@ -16,12 +17,12 @@ from ..model.predictor import Bundle, LoadError, open_bundle
 from ..model.registry import REGISTRY, paths
 from .gate import marks, run_mode
 from .grading import ACC, PRED, VERSIONS
-from .loading import Fleet, Loaded, env_bundle, sidecar_row
+from .loading import Fleet, Loaded, bare_bundle, env_files, sidecar_row
 from .publish import LOG, hashes
 from .rows import STANDING, Run
 from .slate import Slate, check_slate, rebuilt_players, slate_facts, slate_of
 from .systems import System, file_system
-from .worker import Forecast, Worker, forecast, graded_residuals, outcome
+from .worker import Forecast, Worker, forecast, graded_residuals, speak, with_history
 from ..settings import Refusal, build_commit, one_or_none, parse_instant
 
 # %% auto #0
@@ -59,7 +60,8 @@ def bundle_of(tx, store: Store,
         return open_bundle(store.get(cbm, sha), store.get(sidecar, known[0]["bundle_sha256"]), sha)
     lay = tx.sql(f"SELECT MAX(model_path) AS p FROM {LOG} WHERE execution_id = @r AND system_id = @s AND game_date = @d", r=row["run_id"], s=row["system_id"], d=row["game_date"])["p"][0]
     if not sha or not lay: raise LoadError("sha256", row["model_file_name"] or row["system_id"], "the registry has no file with the row's hash, and the run's log names no path", "nbprops backfill attribution, then nbprops registry import")
-    bundle = env_bundle(lay, store)
+    cbm, sidecar = env_files(lay, store)
+    bundle = bare_bundle(cbm, Path(lay).stem) if sidecar is None else open_bundle(cbm, sidecar)
     if bundle.sha256 != sha: raise LoadError("sha256", bundle.model_id, "the file at the logged path is another one by now")
     return bundle
 
@@ -128,19 +130,14 @@ def rerun(systems: list[System],
     nothing = pl.DataFrame(schema={c: table(PRED).column(c).frame for c in STANDING})
     rows, run = rows.with_columns(begun=pl.lit(False)), Run(row["prediction_run_mode"], row["predicted_at"], True)
     m, mode = marks(rows), run_mode(row["prediction_run_mode"])
-    return forecast([outcome(s, rows, m, nothing, mode, run) for s in systems], run, {row["game_date"]: row["run_id"]})
+    return forecast(speak(systems, rows, m, nothing, mode, run), run, {row["game_date"]: row["run_id"]})
 
 # %% ../../nbs/predict/57_replay.ipynb #3ed4e81f
-def points_from_vector(systems: list[System], slate: Slate, row: dict) -> float | None: # points
+def points_from_vector(systems: list[System], row: dict) -> float | None: # points
     "What the system of a row says about the stored vector."
     x = vector_frame(row)
     mine = next((s for s in systems if s.system_id == row["system_id"]), None)
-    if mine is None: return None
-    if mine.from_file: return float(mine.predict(x)[0])
-    known = [c for c in x.columns if c in json.loads(row["features_snapshot_json"])]
-    rows = slate.rows.filter(pl.col("player_lookup") == row["player_lookup"]).with_columns(pl.lit(x[c][0], pl.Float64).alias(c) for c in known)
-    said = rerun(systems, rows, row).rows.filter(pl.col("system_id") == row["system_id"])["predicted_points"] if rows.height else []
-    return said[0] if len(said) else None
+    return None if mine is None else mine.predict(x)[0]
 
 # %% ../../nbs/predict/57_replay.ipynb #cfbc5b98
 UNCOMPARED = {"prediction_id", "run_id", "predicted_at", "created_at", "updated_at", "replay_now", "build_commit_sha", "deployment_revision", "is_active", "superseded_by", "invalidation_reason", "invalidated_at",
@@ -222,10 +219,10 @@ def _replay_text(self: Replay) -> str:
 Replay.__repr__ = _replay_text
 
 # %% ../../nbs/predict/57_replay.ipynb #bd8b6d14
-def vector_checks(row: dict, systems: list[System], slate: Slate) -> list[tuple[str, bool, str]]:
+def vector_checks(row: dict, systems: list[System]) -> list[tuple[str, bool, str]]:
     "The stored vector against its hash, and through its system."
     sealed = hashes(pl.Series([row["features_snapshot_json"] or ""]))[0] == row["feature_hash"]
-    try: got, said = points_from_vector(systems, slate, row), f"stored {row['predicted_points']!r}"
+    try: got, said = points_from_vector(systems, row), f"stored {row['predicted_points']!r}"
     except Refusal as e: got, said = None, str(e)   # a vector that its model refuses cannot have given the points
     if got is None and said.startswith("stored"): said = f"{row['system_id']} is not in this build, or does not predict this player"
     return [("stored vector", sealed, "gives its hash" if sealed else "no longer gives its hash"), ("points from the stored vector", got == row["predicted_points"], said if got is None else f"{got!r}, {said}")]
@@ -252,9 +249,9 @@ def _replayed(tx, wh, store: Store, row: dict) -> Replay:
     try: systems = systems_of(tx, wh, store, row)
     except (Refusal, OSError) as e: return Replay(r.prediction_id, r.title, [("artefact", False, str(e))], facts=changed_facts(tx, row, []))
     mark = f"sha256 {row['model_sha256'][:12]}, every load check passed" if row["model_sha256"] else f"{row['system_id']} is code of build {row['build_commit_sha'][:12]}"
-    slate = rebuilt_slate(tx, row)
+    slate = with_history(tx, rebuilt_slate(tx, row), systems, row["game_date"], row["game_date"])
     check, found = slate_check(tx, row, systems, slate)
-    r.checks = [("artefact", True, mark), *vector_checks(row, systems, slate), check]
+    r.checks = [("artefact", True, mark), *vector_checks(row, systems), check]
     r.table, r.facts = pl.DataFrame(found, schema=SHOWN), changed_facts(tx, row, systems)
     return r
 

@@ -10,13 +10,14 @@ from datetime import date, datetime
 import polars as pl
 from ..core import expected_value_expr, fair_expr, no_vig_expr
 from ..data.tables import table
+from .ensembles import WORDS
 from .grading import PRED
 from .publish import hashes, json_rows
 from .systems import HIGH, LOW, System, chances
 from ..settings import build_commit, sha256_of
 
 # %% auto #0
-__all__ = ['STANDING', 'LINES', 'MIN_EDGE', 'MAX_EDGE', 'Run', 'revision', 'standing', 'minutes_to', 'add_standing',
+__all__ = ['STANDING', 'SAID', 'LINES', 'MIN_EDGE', 'MAX_EDGE', 'Run', 'revision', 'standing', 'minutes_to', 'add_standing',
            'add_forecast', 'add_prices', 'reasons', 'add_reasons', 'add_vector', 'add_attribution', 'system_rows',
            'add_identity', 'prediction_rows']
 
@@ -39,10 +40,13 @@ def revision() -> str:
 # %% ../../nbs/predict/50d_rows.ipynb #a710a192
 STANDING = ("game_id", "player_lookup", "system_id", "line_value", "model_id", "model_sha256", "line_snapshot_at", "line_minutes_before_game", "invalidated_at")
 
+# %% ../../nbs/predict/50d_rows.ipynb #3b2e90da
+SAID = (*WORDS.values(), "as_of") # what a standing row says, and what it could know
+
 # %% ../../nbs/predict/50d_rows.ipynb #4e16a010
-def standing(tx, start: date, end: date) -> pl.DataFrame: # the columns of `STANDING`
+def standing(tx, start: date, end: date) -> pl.DataFrame: # the columns of `STANDING` and `SAID`
     "The active rows of some dates, as far as a run must know them."
-    return tx.sql(f"SELECT {', '.join(STANDING)} FROM {PRED} WHERE game_date BETWEEN @start AND @end AND is_active", start=start, end=end)
+    return tx.sql(f"SELECT {', '.join(STANDING + SAID)} FROM {PRED} WHERE game_date BETWEEN @start AND @end AND is_active", start=start, end=end)
 
 # %% ../../nbs/predict/50d_rows.ipynb #9420ff79
 def minutes_to(tip: pl.Expr, seen: pl.Expr) -> pl.Expr: # whole minutes, rounded up
@@ -57,7 +61,7 @@ def add_standing(rows: pl.DataFrame, # slate rows: current_points_line, tip
                 missing_only: bool = False, # any valid row stands, whatever its line
                 ) -> pl.DataFrame: # + done, withdrawn, restatement_reason
     "What the stored row of each player says about a new one."
-    mine = active.filter(pl.col("system_id") == system.system_id).drop("system_id").rename({c: f"was_{c}" for c in STANDING[3:]}).with_columns(stood=pl.lit(True))
+    mine = active.filter(pl.col("system_id") == system.system_id).select(c for c in STANDING if c != "system_id").rename({c: f"was_{c}" for c in STANDING[3:]}).with_columns(stood=pl.lit(True))
     rows = rows.join(mine, on=["game_id", "player_lookup"], how="left", maintain_order="left")
     stood, line = pl.col("stood").fill_null(False), pl.col("current_points_line")
     same = stood & pl.col("was_line_value").eq_missing(line) & (pl.col("was_model_id") == system.attribution["model_id"]) & pl.col("was_model_sha256").eq_missing(pl.lit(system.attribution.get("model_sha256"), pl.String))
@@ -113,7 +117,7 @@ def add_reasons(rows: pl.DataFrame) -> pl.DataFrame: # + filter_reasons, is_acti
 
 # %% ../../nbs/predict/50d_rows.ipynb #7cd3397c
 def add_vector(rows: pl.DataFrame, # holds the contract's columns
-               names: list[str], # feature names in contract order
+               names: list[str], # feature names in contract order, and what the system reads beside them
               ) -> pl.DataFrame: # + features_snapshot_json, feature_hash
     "The vector as canonical JSON, and its hash."
     text = json_rows(rows.select(pl.col(n).cast(pl.Float64) for n in names))
@@ -131,7 +135,7 @@ def system_rows(rows: pl.DataFrame, # slate rows that passed the gate of one sys
                 system: System,
                ) -> pl.DataFrame: # forecast, vector and attribution
     "What one system says, with what, about whom."
-    return add_attribution(add_vector(add_forecast(rows, system), system.contract.names), system).with_columns(edge_scale=pl.lit(system.edge_scale))
+    return add_attribution(add_vector(add_forecast(rows, system), system.vector), system).with_columns(edge_scale=pl.lit(system.edge_scale))
 
 # %% ../../nbs/predict/50d_rows.ipynb #8dab9100
 def add_identity(rows: pl.DataFrame, run: Run,

@@ -95,9 +95,9 @@ def rebuilt_players(tx, start: date, end: date, asof: AsOf) -> pl.DataFrame: # c
 def add_market(players: pl.DataFrame, # the expected slate with features
                facts: Facts, # `slate_facts`
                games: pl.DataFrame, # resolved games
-              ) -> pl.DataFrame: # + tip, as_of, line columns, renewed market features
+              ) -> pl.DataFrame: # + tip, as_of, cut, line columns, renewed market features
     "The line of record, totals and spreads of the moment, and the features made from them."
-    rows = players.join(games.select("game_id", "tip", "as_of", "known_until", "game_status", "game_start_utc"), on="game_id", how="inner", maintain_order="left")
+    rows = players.join(games.select("game_id", "tip", "as_of", "cut", "known_until", "game_status", "game_start_utc"), on="game_id", how="inner", maintain_order="left")
     lines = lines_for(facts, games)
     rows = add_totals(add_lines(rows, facts, lines), totals_for(facts, games))
     fallback = lines.select("game_id", "player_lookup", "was_line_fallback")

@@ -13,9 +13,10 @@ from ..model.anchor import market_probabilities
 from ..model.predictor import Bundle, probabilities
 
 # %% auto #0
-__all__ = ['LOW', 'HIGH', 'STEADY', 'COMPLETE', 'SLIGHTEST', 'AVERAGES', 'TERMS', 'BASELINES', 'MIN_RESIDUALS', 'System', 'steps',
-           'FileSystem', 'file_attribution', 'expected_offset', 'file_system', 'baseline_contract', 'tiredness',
-           'moving_average_terms', 'MovingAverage', 'moving_average', 'chances']
+__all__ = ['LOW', 'HIGH', 'STEADY', 'COMPLETE', 'SLIGHTEST', 'LEAST', 'AVERAGES', 'TERMS', 'MIN_RESIDUALS', 'System', 'steps',
+           'side_of', 'FileSystem', 'file_attribution', 'expected_offset', 'file_system', 'baseline_contract',
+           'code_attribution', 'tiredness', 'venue', 'tired', 'Baseline', 'moving_average_terms', 'MovingAverage',
+           'moving_average', 'chances']
 
 # %% ../../nbs/predict/50_systems.ipynb #2026c0a0
 LOW, HIGH = 0.0, 60.0 # points; every prediction is clamped to this range
@@ -31,12 +32,17 @@ class System:
     residuals: np.ndarray | None = None # actual - predicted on rows it was not trained on, points; None: no probabilities
     centre: float = 0.0          # expected mean(pred - line), points: 0, or the offset of a quantile model
     edge_scale: str = "points"   # probability: anchored to the line, judged by expected value
+    inputs: tuple[str, ...] = () # what it reads beside the features, made for the run; stored with the vector
+    members: tuple[str, ...] = () # systems whose predictions it reads
     def predict(self, rows: pl.DataFrame) -> pl.Series: # points
         raise NotImplementedError(f"{type(self).__name__} does not predict")
     def confidence(self, quality: pl.Expr) -> pl.Expr: # 0-1
         raise NotImplementedError(f"{type(self).__name__} has no confidence")
     def pick(self, edge: pl.Expr, confidence: pl.Expr) -> pl.Expr: # OVER, UNDER, PASS, NO_LINE
         raise NotImplementedError(f"{type(self).__name__} does not pick")
+    def blocks(self) -> dict[str, tuple[pl.Expr, str]]: return {} # reason -> when a row cannot be predicted for it, and why in words
+    @property
+    def vector(self) -> list[str]: return [*self.contract.names, *self.inputs] # columns from which a prediction can be made again
     @property
     def from_file(self) -> bool: return self.attribution["model_load_source"] != "CODE"
     def __repr__(self) -> str: return f"{self.system_id}: {self.contract.count} features of {self.contract.name} under {self.contract.feed_profile}"
@@ -52,11 +58,20 @@ def steps(x: pl.Expr, # quantity; null gives null
     for bound, value in reversed(cuts): out = pl.when((x >= bound) if above else (x < bound)).then(pl.lit(float(value))).otherwise(out)
     return pl.when(x.is_not_null()).then(out)
 
+# %% ../../nbs/predict/50_systems.ipynb #269f9b17
+def side_of(edge: pl.Expr, # predicted - line, points; null without a line
+            strong: pl.Expr, # whether the edge makes a pick
+           ) -> pl.Expr: # OVER, UNDER, PASS, NO_LINE
+    "The side of a strong edge."
+    strong = strong.fill_null(False)
+    return pl.when(edge.is_null()).then(pl.lit("NO_LINE")).when(strong & (edge > 0)).then(pl.lit("OVER")).when(strong & (edge < 0)).then(pl.lit("UNDER")).otherwise(pl.lit("PASS"))
+
 # %% ../../nbs/predict/50_systems.ipynb #63ed1524
 STEADY = {"v9": ([(4, 10), (6, 7), (8, 5)], 2), "v12": ([(4, 10), (6, 5)], 0)} # by std of the last 10 games, points
 COMPLETE = {"v9": ([(90, 10), (80, 7), (70, 5)], 2), "v12": ([(90, 10), (80, 7), (70, 5)], 0)} # by quality score
 
 SLIGHTEST = 1e-9 # points: the smallest edge of an anchored model
+LEAST = {"v8": .60} # feature set -> confidence below which it passes
 
 # %% ../../nbs/predict/50_systems.ipynb #9c411d59
 @dataclass(frozen=True, repr=False)
@@ -70,7 +85,9 @@ class FileSystem(System):
         steady = steps(pl.col("points_std_last_10"), *STEADY[kind], above=False)
         return ((75 + steps(quality, *COMPLETE[kind]) + steady.fill_null(STEADY[kind][1]))/100).clip(0, 1)
     def pick(self, edge: pl.Expr, confidence: pl.Expr) -> pl.Expr:
-        return recommend_expr(edge, 1.0 if self.edge_scale == "points" else SLIGHTEST)
+        side = recommend_expr(edge, 1.0 if self.edge_scale == "points" else SLIGHTEST)
+        timid = (confidence < LEAST.get(self.contract.name, 0.0)) & side.is_in(["OVER", "UNDER"])
+        return pl.when(timid).then(pl.lit("PASS")).otherwise(side)
 
 # %% ../../nbs/predict/50_systems.ipynb #610a3387
 def file_attribution(row: dict, # model_registry row, or the sidecar's facts for a file without one
@@ -97,10 +114,10 @@ def file_system(bundle: Bundle,
     c = contract(bundle.spec["contract"]["name"], bundle.spec["feed_profile"])
     residuals = bundle.spec.get("residuals")
     return FileSystem(system_id, c, file_attribution(row, source) | {"feed_profile": c.feed_profile}, is_production,
-                      np.sort(np.asarray(residuals, float)) if residuals else None, expected_offset(bundle.spec), bundle.spec.get("edge_scale") or "points", bundle)
+                      np.sort(np.asarray(residuals, float)) if residuals else None, expected_offset(bundle.spec), bundle.spec.get("edge_scale") or "points", bundle=bundle)
 
 # %% ../../nbs/predict/50_systems.ipynb #cd897c5e
-AVERAGES = ["points_avg_last_5", "points_avg_last_10", "points_avg_season", "points_std_last_10"]
+AVERAGES = ["points_avg_last_5", "points_avg_last_10", "points_avg_season", "points_std_last_10"] # what the moving average cannot do without
 TERMS = ["games_in_last_7_days", "fatigue_score", "shot_zone_mismatch_score", "pace_score", "usage_spike_score", "rest_advantage", "home_away", "back_to_back"]
 
 # %% ../../nbs/predict/50_systems.ipynb #1cad582d
@@ -111,11 +128,47 @@ def baseline_contract(name: str, # system_id
     chosen = [f for f in FEATURES if f.name in (*required, *optional)]
     return Contract(name, tuple(replace(f, required=f.name in required) for f in chosen), "box")
 
+# %% ../../nbs/predict/50_systems.ipynb #27ce2f38
+def code_attribution(name: str, # system_id
+                     contract_hash: str, # of what the formula reads
+                    ) -> dict: # columns of the prediction row
+    "Attribution columns of a system that is code."
+    version = name if "_v" in name else f"{name}_v1"
+    return dict(model_id=name, model_version=version, model_family="baseline", feature_set=name, contract_hash=contract_hash, model_load_source="CODE", attribution_source="recorded", feed_profile=None)
+
 # %% ../../nbs/predict/50_systems.ipynb #3d7312a0
 def tiredness(freshness: pl.Expr, # fatigue_score, 0-100, higher = fresher
              ) -> pl.Expr: # 0-100, higher = more tired
     "The stored freshness, inverted."
     return 100 - freshness
+
+# %% ../../nbs/predict/50_systems.ipynb #f8b13ec3
+def venue(points: float, # of a home game; an away game costs as much
+         ) -> pl.Expr: # null where nobody is at home
+    "What the building is worth."
+    return pl.when(pl.col("home_away") == 1).then(pl.lit(points)).when(pl.col("home_away") == 0).then(pl.lit(-points))
+
+# %% ../../nbs/predict/50_systems.ipynb #551862ff
+def tired(much: float, some: float, # points lost above 70 and above 50
+         ) -> pl.Expr: # null without a fatigue score
+    "What tiredness costs."
+    return -steps(tiredness(pl.col("fatigue_score")), [(70 + 1e-9, much), (50 + 1e-9, some)], 0)
+
+# %% ../../nbs/predict/50_systems.ipynb #81cc22ce
+@dataclass(frozen=True, repr=False)
+class Baseline(System):
+    "A formula of terms."
+    def terms(self) -> dict[str, pl.Expr]: # name -> points; null where an input is missing; `base` is first
+        raise NotImplementedError(f"{type(self).__name__} has no terms")
+    def predict(self, rows: pl.DataFrame) -> pl.Series:
+        base, *rest = self.terms().values()
+        return rows.select(pl.sum_horizontal(base, *(t.fill_null(0) for t in rest), ignore_nulls=False).clip(LOW, HIGH).alias("points")).to_series()
+    def confidence(self, quality: pl.Expr) -> pl.Expr:
+        unsteady = steps(pl.col("points_std_last_10"), [(6 + 1e-9, -.15), (4 + 1e-9, -.08)], 0).fill_null(0)
+        busy = steps(pl.col("games_in_last_7_days"), [(3, .10), (2, .05)], -.10).fill_null(0)
+        return (.5 + unsteady + busy).clip(.2, .8)
+    def pick(self, edge: pl.Expr, confidence: pl.Expr) -> pl.Expr:
+        return side_of(edge, (edge.abs() > 2) & (confidence > .45))
 
 # %% ../../nbs/predict/50_systems.ipynb #5d66afce
 def moving_average_terms() -> dict[str, pl.Expr]: # name -> points
@@ -123,35 +176,20 @@ def moving_average_terms() -> dict[str, pl.Expr]: # name -> points
     c = pl.col
     rest = pl.when(c("back_to_back") == 1).then(-1.5).otherwise(.5*c("rest_advantage"))
     return {"base": .5*c("points_avg_last_5") + .3*c("points_avg_last_10") + .2*c("points_avg_season"), "matchup": .3*c("shot_zone_mismatch_score"),
-            "tiredness": -steps(tiredness(c("fatigue_score")), [(70 + 1e-9, 2.5), (50 + 1e-9, 1.0)], 0), "rest": rest, "pace": .3*c("pace_score"),
-            "venue": pl.when(c("home_away") == 1).then(.5).when(c("home_away") == 0).then(-.5), "usage": .4*c("usage_spike_score")}
+            "tiredness": tired(2.5, 1.0), "rest": rest, "pace": .3*c("pace_score"), "venue": venue(.5), "usage": .4*c("usage_spike_score")}
 
 # %% ../../nbs/predict/50_systems.ipynb #15c09fe2
 @dataclass(frozen=True, repr=False)
-class MovingAverage(System):
+class MovingAverage(Baseline):
     "Weighted recent scoring with small corrections."
-    def predict(self, rows: pl.DataFrame) -> pl.Series:
-        terms = moving_average_terms()
-        base = terms.pop("base")
-        return rows.select(pl.sum_horizontal(base, *(t.fill_null(0) for t in terms.values()), ignore_nulls=False).clip(LOW, HIGH)).to_series()
-    def confidence(self, quality: pl.Expr) -> pl.Expr:
-        unsteady = steps(pl.col("points_std_last_10"), [(6 + 1e-9, -.15), (4 + 1e-9, -.08)], 0)
-        busy = steps(pl.col("games_in_last_7_days"), [(3, .10), (2, .05)], -.10).fill_null(0)
-        return (.5 + unsteady + busy).clip(.2, .8)
-    def pick(self, edge: pl.Expr, confidence: pl.Expr) -> pl.Expr:
-        strong = (edge.abs() > 2) & (confidence > .45)
-        return pl.when(edge.is_null()).then(pl.lit("NO_LINE")).when(strong & (edge > 0)).then(pl.lit("OVER")).when(strong).then(pl.lit("UNDER")).otherwise(pl.lit("PASS"))
+    def terms(self) -> dict[str, pl.Expr]: return moving_average_terms()
 
 # %% ../../nbs/predict/50_systems.ipynb #64656eb9
 def moving_average(residuals: np.ndarray | None = None, # actual - predicted of its graded rows, points
                   ) -> MovingAverage:
     "The baseline as a system."
     name, c = "moving_average", baseline_contract("moving_average", AVERAGES, TERMS)
-    facts = dict(model_id=name, model_version=f"{name}_v1", model_family="baseline", feature_set=name, contract_hash=c.hash, model_load_source="CODE", attribution_source="recorded", feed_profile=None)
-    return MovingAverage(name, c, facts, residuals=residuals)
-
-# %% ../../nbs/predict/50_systems.ipynb #d88585d0
-BASELINES = {"moving_average": moving_average} # system_id -> how to make it
+    return MovingAverage(name, c, code_attribution(name, c.hash), residuals=residuals)
 
 # %% ../../nbs/predict/50_systems.ipynb #ca4384fa
 MIN_RESIDUALS = 100 # graded rows below which a baseline gives no probability

@@ -5,26 +5,29 @@
 # %% ../../nbs/predict/51_worker.ipynb #e5f27c6b
 from __future__ import annotations
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 import numpy as np
 import polars as pl
 from ..data.artifacts import Store
 from ..data.warehouse import Warehouse
 from ..features.facts import AsOf, parse_as_of, wanted
+from .ensembles import BASELINES, WORDS, add_absent, add_words
 from .gate import Marks, Mode, gate, marks, run_mode
 from .grading import ACC, PRED
 from .loading import Fleet, load_fleet, refreshed, require_production, whereabouts
 from .publish import LOG, RUNS, Receipt, distribution, publish, restate_scratched, run_status, system_facts, worker_run_rows
 from .rows import STANDING, Run, add_standing, prediction_rows, revision, standing, system_rows
+from .similarity import SIMILAR, add_similar, read_history
 from .slate import Slate, read_slate
-from .systems import BASELINES, MIN_RESIDUALS, System
+from .systems import MIN_RESIDUALS, System
 from ..settings import Refusal, build_commit, now
 
 # %% auto #0
 __all__ = ['RESIDUAL_DAYS', 'JUDGED', 'bounded', 'RunResult', 'NothingPredicted', 'Worker', 'Inputs', 'usual_volume',
-           'graded_residuals', 'requested', 'refuse_after_tip', 'Outcome', 'system_errors', 'outcome', 'Forecast',
-           'forecast', 'summarise', 'log_rows', 'started_rows', 'finished_rows', 'chosen']
+           'graded_residuals', 'with_history', 'helpers', 'requested', 'refuse_after_tip', 'Outcome', 'system_errors',
+           'outcome', 'words_of', 'speak', 'Forecast', 'forecast', 'summarise', 'log_rows', 'started_rows',
+           'finished_rows', 'chosen']
 
 # %% ../../nbs/predict/51_worker.ipynb #a004b5c5
 def bounded(asked: AsOf, stamp: datetime, # moment of the run
@@ -46,7 +49,7 @@ class RunResult:
     end: date
     ids: dict[date, str] = field(default_factory=dict)          # game date -> execution id
     systems: pl.DataFrame = field(default_factory=pl.DataFrame) # per date and system: requested, predicted, written, already, status, finding
-    skipped: pl.DataFrame = field(default_factory=pl.DataFrame) # system_id, reason, n
+    skipped: pl.DataFrame = field(default_factory=pl.DataFrame) # system_id, reason, n, why
     receipt: Receipt = field(default_factory=Receipt)
     warnings: list[str] = field(default_factory=list)
     rebuilt: bool = False
@@ -68,7 +71,7 @@ def _result_text(self: RunResult) -> str:
     out = [f"{self.mode} {days}: {self.written} rows written, {self.receipt.counts.quarantined} quarantined, {self.seconds:.2f} s"]
     by = self.systems.group_by("system_id", maintain_order=True).agg(pl.col("requested", "written", "already").sum(), pl.col("status").unique().sort().str.join("+"))
     out += [f"  {r['system_id']}: {r['written']} of {r['requested']} players" + (f", {r['already']} already" if r["already"] else "") + f" ({r['status']})" for r in by.iter_rows(named=True)]
-    out += [f"    {n} x {reason} ({system})" for system, reason, n in self.skipped.iter_rows()]
+    out += [f"    {n} x {reason} ({system})" + (f": {why}" if why else "") for system, reason, n, why in self.skipped.iter_rows()]
     return "\n".join(out + [f"  WARN {w}" for w in self.warnings])
 
 RunResult.__repr__ = _result_text
@@ -88,7 +91,7 @@ class Worker:
     fleet: Fleet = field(default_factory=Fleet)
     proven: dict = field(default_factory=dict) # sha256 -> (Bundle, files)
     def systems(self, residuals: dict[str, np.ndarray] | None = None) -> list[System]:
-        "Models first, then baselines."
+        "Models first, then what is code; who is heard comes before who listens."
         made = [BASELINES[n]((residuals or {}).get(n)) for n in self.baselines]
         return [*(m.system for m in self.fleet.models), *made]
     @property
@@ -137,7 +140,7 @@ class Inputs:
     slate: Slate
     active: pl.DataFrame          # `standing`
     usual: dict[str, float]       # system_id -> mean rows per game over the 7 dates before
-    residuals: dict[str, np.ndarray] # baseline -> residuals of its graded rows
+    helpers: list[System] = field(default_factory=list) # members of the run's ensembles that are not asked for themselves
 
 # %% ../../nbs/predict/51_worker.ipynb #99952639
 def usual_volume(tx, start: date) -> dict[str, float]:
@@ -154,6 +157,24 @@ def graded_residuals(tx, names: list[str], # baselines
     "Residuals of the baselines' graded rows of the last sixty days, where there are enough."
     got = tx.sql(f"SELECT system_id, -signed_error AS r FROM {ACC} WHERE game_date BETWEEN @a AND @b AND model_family = 'baseline' AND signed_error IS NOT NULL ORDER BY system_id, r", a=start - timedelta(days=RESIDUAL_DAYS), b=start - timedelta(days=1))
     return {n: r for n in names if len(r := got.filter(pl.col("system_id") == n)["r"].to_numpy()) >= MIN_RESIDUALS}
+
+# %% ../../nbs/predict/51_worker.ipynb #45884abc
+def with_history(tx, # open transaction
+                 slate: Slate,
+                 systems: list[System], # of the run
+                 start: date, end: date, # game dates, inclusive
+                ) -> Slate:
+    "The slate with the similar games of every player, when somebody reads them."
+    if slate.rows.is_empty() or not any(set(SIMILAR) & set(s.inputs) for s in systems): return slate
+    return replace(slate, rows=add_similar(slate.rows, read_history(tx, start, end)))
+
+# %% ../../nbs/predict/51_worker.ipynb #9211500e
+def helpers(every: list[System], # in service, in order
+            asked: list[System], # of the run
+           ) -> list[System]:
+    "Members of the ensembles asked for that are not asked for themselves: they predict, and nothing of it is written."
+    heard, there = {m for s in asked for m in s.members}, {s.system_id for s in asked}
+    return [s for s in every if s.system_id in heard - there]
 
 # %% ../../nbs/predict/51_worker.ipynb #b45e2ce5
 def requested(slate: Slate, mode: Mode, stamp: datetime,
@@ -173,10 +194,10 @@ def refuse_after_tip(rows: pl.DataFrame, mode: Mode) -> None:
 class Outcome:
     "What one system did with the slate."
     system: System
-    judged: pl.DataFrame # per player: reason (null = predicted), missing, feature_quality_score, error
+    judged: pl.DataFrame # per player: reason (null = predicted), why, missing, feature_quality_score, error
     rows: pl.DataFrame   # `system_rows`
 
-JUDGED = ["game_id", "game_date", "player_lookup", "line_value", "reason", "error", "missing", "feature_quality_score"]
+JUDGED = ["game_id", "game_date", "player_lookup", "as_of", "line_value", "reason", "why", "error", "missing", "feature_quality_score"]
 
 # %% ../../nbs/predict/51_worker.ipynb #79aefd31
 def system_errors() -> tuple: # exception types that a system may end in
@@ -196,15 +217,44 @@ def outcome(system: System,
         judged = judged.with_columns(reason=pl.when("begun").then(pl.lit("after_tip_off")).otherwise("reason"), error=pl.lit(None, pl.String), line_value=pl.col("current_points_line"))
         return Outcome(system, judged.select(JUDGED), system_rows(judged.filter(pl.col("reason").is_null()), system))
     except system_errors() as e:
-        failed = rows.with_columns(reason=pl.lit("gate_error"), error=pl.lit(f"{type(e).__name__}: {e}"[:500]), line_value=pl.col("current_points_line"), missing=pl.lit([], pl.List(pl.String)), feature_quality_score=pl.lit(None, pl.Float64))
+        failed = rows.with_columns(reason=pl.lit("gate_error"), error=pl.lit(f"{type(e).__name__}: {e}"[:500]), line_value=pl.col("current_points_line"), why=pl.lit(None, pl.String), missing=pl.lit([], pl.List(pl.String)), feature_quality_score=pl.lit(None, pl.Float64))
         return Outcome(system, failed.select(JUDGED), pl.DataFrame())
+
+# %% ../../nbs/predict/51_worker.ipynb #6fd1ee47
+def words_of(o: Outcome, # of a member
+             active: pl.DataFrame, # `standing`
+            ) -> pl.DataFrame: # game_id, player_lookup and the columns of `WORDS`
+    "What a member says about whom."
+    want, mine = ["game_id", "player_lookup", *WORDS.values()], active.filter(pl.col("system_id") == o.system.system_id)
+    said = [pl.DataFrame(schema={c: pl.String for c in want[:2]} | {c: pl.Float64 for c in want[2:]})]
+    if o.rows.height:
+        odd = distribution(o.rows, {o.system.system_id: o.system.centre}).filter(verdict="REFUSE")["game_date"]
+        said.append(o.rows.filter(pl.col("game_date").is_in(odd.implode()).not_()).select(want))
+    if mine.height:
+        done = o.judged.filter(reason="already_predicted").select("game_id", "player_lookup", known="as_of")
+        said.append(mine.join(done, on=["game_id", "player_lookup"]).filter(pl.col("invalidated_at").is_null() & (pl.col("as_of") <= pl.col("known"))).select(want))
+    return pl.concat(said)
+
+# %% ../../nbs/predict/51_worker.ipynb #ee624f54
+def speak(systems: list[System], # who is heard before who listens
+          rows: pl.DataFrame, # `requested`, with the similar games where somebody reads them
+          m: Marks, # of these rows
+          active: pl.DataFrame, # `standing`
+          mode: Mode, run: Run) -> list[Outcome]: # one per system, in order
+    "Every system over one frame."
+    heard, out = sorted({m for s in systems for m in s.members}), []
+    rows = add_absent(rows, heard)
+    for s in systems:   # a handful
+        out.append(outcome(s, rows, m, active, mode, run))
+        if s.system_id in heard: rows = add_words(rows, s.system_id, words_of(out[-1], active))
+    return out
 
 # %% ../../nbs/predict/51_worker.ipynb #c4fd8202
 @dataclass(frozen=True)
 class Forecast:
     "The rows of a run before they are written."
     rows: pl.DataFrame     # prediction rows of the systems that passed
-    outcomes: pl.DataFrame # per player and system: reason, error, missing, written
+    outcomes: pl.DataFrame # per player and system: reason, why, error, missing, written
     checks: pl.DataFrame   # `distribution` per system
     systems: list[System]
 
@@ -222,11 +272,11 @@ def forecast(outcomes: list[Outcome], run: Run,
     return Forecast(rows.join(bad, on=["game_date", "system_id"], how="anti", maintain_order="left"), judged, checks, [o.system for o in outcomes])
 
 # %% ../../nbs/predict/51_worker.ipynb #5ec9df06
-def summarise(f: Forecast) -> pl.DataFrame: # per date and system: requested, predicted, written, already, error_count, refused, status, finding
+def summarise(f: Forecast) -> pl.DataFrame: # per date and system: requested, predicted, written, already, error_count, refused, status, finding, why
     "What each system did on each date."
     reason = pl.col("reason")
     by = f.outcomes.group_by("game_date", "system_id", maintain_order=True).agg(requested=pl.len().cast(pl.Int64), written=pl.col("written").sum().cast(pl.Int64), already=reason.is_in(["already_predicted", "line_withdrawn"]).sum().cast(pl.Int64),
-        error_count=(reason == "gate_error").sum().cast(pl.Int64), refused=(reason == "slate_refused").any().fill_null(False), error=pl.col("error").drop_nulls().first(), quality=pl.col("feature_quality_score").mean())
+        error_count=(reason == "gate_error").sum().cast(pl.Int64), refused=(reason == "slate_refused").any().fill_null(False), error=pl.col("error").drop_nulls().first(), why=pl.col("why").drop_nulls().first(), quality=pl.col("feature_quality_score").mean())
     by = by.join(f.checks.select("game_date", "system_id", "finding"), on=["game_date", "system_id"], how="left", maintain_order="left").rename({"written": "rows_written"}).with_columns(status=run_status())
     production = {s.system_id: s.is_production for s in f.systems}
     return by.rename({"rows_written": "written"}).with_columns(predicted=pl.col("written") + pl.col("already"), is_production=pl.col("system_id").replace_strict(production, return_dtype=pl.Boolean))
@@ -255,7 +305,7 @@ def finished_rows(by: pl.DataFrame, # `summarise`
     out = by.join(with_row, on="game_date", how="left", maintain_order="left")
     if receipt.superseded.height: out = out.join(receipt.superseded.select("game_date", "system_id", rows_superseded=pl.col("rows").cast(pl.Int64)), on=["game_date", "system_id"], how="left", maintain_order="left").with_columns(pl.col("rows_superseded").fill_null(0))
     return out.select("game_date", "system_id", "status", "error_count", *(c for c in ("rows_superseded", "expected_slate_coverage_pct", "pct_with_vegas_line", "feature_store_snapshot_time") if c in out.columns),
-                      players_requested="requested", players_predicted="predicted", rows_written="written", avg_feature_quality_score="quality", error_message=pl.coalesce("error", "finding"),
+                      players_requested="requested", players_predicted="predicted", rows_written="written", avg_feature_quality_score="quality", error_message=pl.coalesce("error", "finding", pl.when(pl.col("predicted") == 0).then("why")),
                       duration_seconds=pl.lit(seconds), execution_end_timestamp=pl.lit(now()))
 
 # %% ../../nbs/predict/51_worker.ipynb #51601078
@@ -263,9 +313,10 @@ def _read(self: Worker, start: date, end: date, asof: AsOf, run: Run, ids_for) -
     "Everything a run needs, through one connection, and the `started` mark."
     with self.wh.transaction() as tx:
         self.refresh(tx)
-        slate = read_slate(self.wh, start, end, asof, tx)
-        inputs = Inputs(slate, standing(tx, start, end), usual_volume(tx, start), graded_residuals(tx, list(self.baselines), start))
-        systems, ids = ids_for(self.systems(inputs.residuals)), {d: run.id_of(d) for d in sorted(slate.games["game_date"].unique())}
+        slate, every = read_slate(self.wh, start, end, asof, tx), self.systems(graded_residuals(tx, list(self.baselines), start))
+        systems, ids = ids_for(every), {d: run.id_of(d) for d in sorted(slate.games["game_date"].unique())}
+        silent = helpers(every, systems)
+        inputs = Inputs(with_history(tx, slate, [*silent, *systems], start, end), standing(tx, start, end), usual_volume(tx, start), silent)
         if ids: tx.write(LOG, started_rows(systems, self.paths, run, ids), run_id=next(iter(ids.values())))
     return inputs, systems, ids
 
@@ -318,9 +369,9 @@ def _warnings(by: pl.DataFrame, # `summarise`
     return [*fleet.warnings, *(f"{u['system_id']} is unavailable: {u['reason']}" for u in fleet.unavailable), *odd, *low]
 
 # %% ../../nbs/predict/51_worker.ipynb #6fa0459e
-def _skipped(outcomes: pl.DataFrame) -> pl.DataFrame: # system_id, reason, n
+def _skipped(outcomes: pl.DataFrame) -> pl.DataFrame: # system_id, reason, n, why
     "Why players were not predicted, per system."
-    return outcomes.filter(pl.col("reason").is_not_null()).group_by("system_id", "reason", maintain_order=True).len("n")
+    return outcomes.filter(pl.col("reason").is_not_null()).group_by("system_id", "reason", maintain_order=True).agg(n=pl.len(), why=pl.col("why").drop_nulls().first())
 
 # %% ../../nbs/predict/51_worker.ipynb #a8c6ad56
 def _top_reasons(outcomes: pl.DataFrame) -> str:
@@ -335,7 +386,8 @@ def _run(self: Worker, inputs: Inputs, live: list[System], run: Run, how: Mode, 
         rows = requested(inputs.slate, how, run.stamp)
         refuse_after_tip(rows, how)
         m = marks(rows)
-        f = forecast([outcome(s, rows, m, inputs.active, how, run) for s in live], run, ids)
+        said = speak([*inputs.helpers, *live], rows, m, inputs.active, how, run)
+        f = forecast(said[len(inputs.helpers):], run, ids)
         return f, *self._write(f, inputs.slate, run, how, ids, began)
     except BaseException as e:
         try: self._fail(live, run, ids, e)
