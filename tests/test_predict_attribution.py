@@ -14,11 +14,11 @@ from nbprops.predict.worker import Worker
 from tests.predict_world import DAY, PRED, build_world, copy_world
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory):
+def built(tmp_path_factory, league):
     home = tmp_path_factory.mktemp("world")/"home"
     home.mkdir()
     os.environ["NBPROPS_HOME"] = str(home)
-    build_world(home)
+    build_world(home, league)
     w = Worker.from_registry(Warehouse(home/"nbprops.duckdb"), Store(str(home/"models")), quiet=True)
     w.predict(DAY)
     grade(w.wh, DAY)
