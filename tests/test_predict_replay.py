@@ -17,11 +17,11 @@ from tests.predict_world import DAY, LAST, PRED, build_world, copy_world, utc
 BOX = "nba_raw.nbac_player_boxscores"
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory):
+def built(tmp_path_factory, league):
     home = tmp_path_factory.mktemp("world")/"home"
     home.mkdir()
     os.environ["NBPROPS_HOME"] = str(home)
-    build_world(home)
+    build_world(home, league)
     Worker.from_registry(Warehouse(home/"nbprops.duckdb"), Store(str(home/"models")), quiet=True).predict(DAY)
     return home
 

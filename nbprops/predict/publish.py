@@ -164,7 +164,7 @@ def publication_rows(tx, runs: dict[date, str], # game date -> execution id, the
         previous = new
     return pl.DataFrame(out, schema_overrides={"previous_digest": pl.String})
 
-# %% ../../nbs/predict/52_publish.ipynb #97b1d8f7
+# %% ../../nbs/predict/52_publish.ipynb #058b0a68
 def slate_fault(slate: pl.DataFrame | None, # `standing_rows` of one date
                 link: dict, # its newest publication
                ) -> str | None:
@@ -174,14 +174,14 @@ def slate_fault(slate: pl.DataFrame | None, # `standing_rows` of one date
     if slate is not None and digest(slate.select(DIGESTED[version]), link["previous_digest"]) == link["slate_digest"]: return None
     return f"the rows no longer give the digest of publication {link['publication_number']}"
 
-# %% ../../nbs/predict/52_publish.ipynb #fc619a38
+# %% ../../nbs/predict/52_publish.ipynb #6370f23b
 def forged_vectors(tx, start: date, end: date) -> list[tuple[date, str]]:
     "Dates with a stored vector that does not give its hash."
     vectors = tx.sql(f"SELECT game_date, features_snapshot_json, feature_hash FROM {PRED} WHERE game_date BETWEEN @start AND @end AND (feature_hash IS NOT NULL OR features_snapshot_json IS NOT NULL)", start=start, end=end)
     forged = vectors.filter(hashes(vectors["features_snapshot_json"].fill_null("")).ne_missing(vectors["feature_hash"]))
     return [(d, "a stored vector no longer gives its hash") for d in forged["game_date"].unique().sort()]
 
-# %% ../../nbs/predict/52_publish.ipynb #505fe10f
+# %% ../../nbs/predict/52_publish.ipynb #278fbf5d
 SWITCHED = f"""
 SELECT game_date, COUNTIF(NOT is_active) AS off_, COUNTIF(is_active) AS on_ FROM {PRED}
 WHERE game_date BETWEEN @start AND @end AND is_active = (superseded_by IS NOT NULL OR {WITHDRAWN}) GROUP BY game_date ORDER BY game_date"""
@@ -189,10 +189,10 @@ WHERE game_date BETWEEN @start AND @end AND is_active = (superseded_by IS NOT NU
 def switched_by_hand(tx, start: date, end: date) -> list[tuple[date, str]]:
     "Dates with rows that are inactive without a reason, or active against one."
     got = tx.sql(SWITCHED, start=start, end=end)
-    off = [(d, f"{n} rows were deactivated, though nothing superseded or withdrew them") for d, n, _ in got.iter_rows() if n]
-    return off + [(d, f"{n} rows were re-activated, though they are superseded or withdrawn") for d, _, n in got.iter_rows() if n]
+    off = [(d, f"{int(n)} rows were deactivated, though nothing superseded or withdrew them") for d, n, _ in got.iter_rows() if n]
+    return off + [(d, f"{int(n)} rows were re-activated, though they are superseded or withdrawn") for d, _, n in got.iter_rows() if n]
 
-# %% ../../nbs/predict/52_publish.ipynb #2f2cd019
+# %% ../../nbs/predict/52_publish.ipynb #0f69f1fe
 def chain_findings(tx, start: date, end: date) -> list[tuple[date, str]]: # date, what is wrong; [] when everything holds
     "Slates that differ from what was published, and links that lead nowhere."
     every = tx.sql(f"SELECT game_date, publication_number, slate_digest, previous_digest, digest_version FROM {PUBLICATIONS} ORDER BY game_date, publication_number")

@@ -213,7 +213,7 @@ def _replay_text(self: Replay) -> str:
     out += [f"    {r['name']:<{width}} | stored {r['stored']} | replayed {r['replayed']} | {r['verdict']}" for r in self.table.iter_rows(named=True)]
     open_ = sum(r["verdict"] == "not replayable" for r in self.table.iter_rows(named=True))
     fine = "the row comes out of its file and its facts, bit for bit" + (f", but for {open_} values that rest on grades which changed since" if open_ else "")
-    since = self.facts or (["no raw row is younger than the prediction; whatever changed left no time"] if self.verdict != "MATCH" else [])
+    since = [] if self.verdict == "MATCH" else self.facts or ["no raw row is younger than the prediction; whatever changed left no time"]
     return "\n".join([*out, *(f"  since then: {f}" for f in since), f"{self.verdict}: " + (fine if self.verdict == "MATCH" else "the row does not come out as it was stored")])
 
 Replay.__repr__ = _replay_text
