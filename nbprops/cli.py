@@ -14,6 +14,7 @@ import typer
 from .settings import Refusal
 from .commands.backfill import backfill_app
 from .commands.base import AsJson, Day, Words, day, negative, plain, show
+from .commands.care import enter_care
 from .commands.registry import registry_app
 from .commands.serve import enter_serving
 from .commands.trace import by_model, enter_tracing
@@ -112,6 +113,7 @@ app.add_typer(monitor_app, name="monitor")
 enter(app)
 app.command("retrain-reminder")(retrain_reminder)
 enter_serving(app)
+enter_care(app)
 app.add_typer(backfill_app, name="backfill")
 enter_tracing(app)
 
