@@ -237,13 +237,11 @@ def chances_of(wh, worker, a: date, b: date, asof) -> dict: # player -> p_over o
     r = worker.predict_range(a, b, as_of=asof, force=True, systems=["moving_average"])
     return dict(written(wh, r.ids[b]).select("player_lookup", "p_over").iter_rows())
 
-@pytest.mark.xfail(reason="graded_residuals takes the grades before the first day of a range for all its days", strict=True)
 def test_a_range_gives_the_baseline_the_chances_of_its_days(seasons, tmp_path):
     "Would catch a probability that depends on which other days were back-filled in one go."
     wh, worker = world_of(seasons[0].copy(tmp_path/"x"))
     assert chances_of(wh, worker, A, B, "run:OVERNIGHT") == chances_of(wh, worker, B, B, "run:OVERNIGHT")
 
-@pytest.mark.xfail(reason="graded_residuals looks at the game date and not at the moment of the replay", strict=True)
 def test_a_replay_of_the_evening_before_knows_no_grade_of_that_night(seasons, tmp_path):
     "Would catch chances that were counted with results of games which had not been played."
     wh, worker = world_of(seasons[0].copy(tmp_path/"x"))

@@ -11,9 +11,9 @@ import polars as pl
 from ..data.artifacts import Store
 from ..model.registry import REGISTRY, paths
 from ..data.tables import table
-from .grading import ACC, COPIED, PRED, VERSIONS, from_json
+from .grading import ACC, COPIED, PRED, RENEWED, VERSIONS, from_json
 from .publish import broken_links
-from .systems import BASELINES
+from .ensembles import BASELINES
 from ..settings import Refusal, one_or_none
 
 # %% auto #0
@@ -131,7 +131,7 @@ def row_fault(r: dict, store: Store) -> str | None:
 
 # %% ../../nbs/predict/54_attribution.ipynb #30f829f8
 COPIED_LATER = ("best_sportsbook", "run_id", "deployment_revision", "model_load_source", "contract_hash", "feature_hash", "feed_profile", "expected_value", "best_line", "best_price_american", "fair_price_american", "line_snapshot_at", "as_of")
-COMPARED = [c for c in COPIED if c not in ("is_active", "prediction_id", "game_date", "system_id")]
+COMPARED = [c for c in COPIED if c not in (*RENEWED, "is_active", "prediction_id", "game_date", "system_id")]
 
 def _unlike(c: str) -> str: # GoogleSQL condition on a (graded) and p (prediction)
     "Whether a copied column differs and should not."
