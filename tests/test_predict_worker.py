@@ -7,6 +7,7 @@ from nbprops.model.predictor import load_bundle
 from nbprops.model.registry import Registry, paths
 from nbprops.predict.worker import NothingPredicted, bounded
 from nbprops.settings import Refusal
+from nbprops.predict.ensembles import BASELINES
 from tests.predict_world import DAY, LAST, PRED, build_world, copy_world, dump, tiny_model, utc
 
 @pytest.fixture(scope="module")
@@ -27,15 +28,18 @@ def test_a_slate_is_complete_and_attributed(served):
     wh, store, worker = served
     r = worker().predict(DAY)
     rows = _rows(wh)
-    assert r.written == rows.height == 3*rows["player_lookup"].n_unique() and rows["is_active"].all()
+    players, few = rows["player_lookup"].n_unique(), rows.filter(system_id="similarity_balanced_v1").height
+    assert r.written == rows.height == 6*players + few and 0 < few <= players and rows["is_active"].all()
+    assert dict(r.skipped.select("system_id", "n").iter_rows()) == ({"similarity_balanced_v1": players - few} if few < players else {})
     files = rows.filter(pl.col("model_load_source") != "CODE")
     assert files.select(pl.col("model_file_name", "model_training_start_date", "model_training_end_date", "model_expected_mae", "model_expected_hit_rate", "model_trained_at", "model_sha256", "contract_hash", "feature_hash", "features_snapshot_json").null_count()).row(0) == (0,)*10
     assert set(files["model_load_source"]) == {"REGISTRY"} and files["model_sha256"].str.len_chars().eq(64).all()
     assert rows.filter(pl.col("has_prop_line") & (pl.col("model_load_source") != "CODE"))["p_over"].is_between(0, 1).all()
     log = wh.sql("SELECT * FROM nba_predictions.prediction_execution_log")
-    assert log.height == 3 and set(log["status"]) == {"completed"} and log["rows_written"].sum() == r.written
+    assert log.height == 7 and set(log["status"]) == {"completed"} and log["rows_written"].sum() == r.written
     runs = wh.sql("SELECT * FROM nba_predictions.prediction_worker_runs")
     assert runs.height == rows["player_lookup"].n_unique() and runs["success"].all() and runs.select(pl.col("systems_failed", "missing_features", "line_values_requested").null_count()).row(0) == (0, 0, 0)
+    assert set(runs["systems_failed"].explode().drop_nulls()) <= {"similarity_balanced_v1"}
 
 def test_running_twice_changes_nothing(served):
     "Would catch a second run that rewrites, doubles or deactivates rows."
@@ -44,7 +48,7 @@ def test_running_twice_changes_nothing(served):
     w.predict(DAY)
     before = {k: v for k, v in dump(wh).items() if k != "prediction_worker_runs"}
     again = w.predict(DAY)
-    assert again.written == 0 and set(again.skipped["reason"]) == {"already_predicted"} and again.exit_code == 0
+    assert again.written == 0 and set(again.skipped["reason"]) <= {"already_predicted", "too_few_similar_games"} and again.exit_code == 0
     assert {k: v for k, v in dump(wh).items() if k != "prediction_worker_runs"} == before
 
 def test_force_keeps_the_old_rows_as_versions(served):
@@ -130,9 +134,9 @@ def test_zero_tolerance(served):
     who = wh.sql("SELECT player_lookup FROM nba_predictions.ml_feature_store_v2 JOIN nba_analytics.upcoming_player_game_context USING (player_lookup, game_date) WHERE game_date = @d AND is_quality_ready AND is_eligible ORDER BY 1 LIMIT 1", d=DAY).item()
     wh.sql("UPDATE nba_predictions.ml_feature_store_v2 SET team_pace = NULL WHERE game_date = @d AND player_lookup = @p", d=DAY, p=who)
     worker().predict(DAY)
-    assert set(_rows(wh, f"player_lookup = '{who}'")["system_id"]) == {"moving_average"}
+    assert {"moving_average", "zone_matchup_v1"} <= set(_rows(wh, f"player_lookup = '{who}'")["system_id"]) <= set(BASELINES)
     run = wh.sql("SELECT * FROM nba_predictions.prediction_worker_runs WHERE player_lookup = @p", p=who)
-    assert run["missing_features"].to_list() == [["team_pace"]] and run["systems_failed"].to_list() == [["catboost_v9", "catboost_v9_shadow"]]
+    assert run["missing_features"].to_list() == [["team_pace"]] and run["systems_failed"].to_list()[0][:2] == ["catboost_v9", "catboost_v9_shadow"]
 
 def test_a_missing_feed_blocks_a_model_that_had_it(served):
     "Would catch a model that is fed NaN where a feed has stopped."
@@ -140,7 +144,9 @@ def test_a_missing_feed_blocks_a_model_that_had_it(served):
     wh.sql("UPDATE nba_predictions.ml_feature_store_v2 SET feed_profile = 'box+props' WHERE game_date = @d", d=DAY)
     r = worker().predict(DAY)
     assert set(_rows(wh)["system_id"]) == {"moving_average"} and r.exit_code == 1
-    assert {x for s, x in r.skipped.select("system_id", "reason").iter_rows() if s == "catboost_v9"} == {"feed_missing"}
+    said = {s: (reason, why) for s, reason, _, why in r.skipped.iter_rows()}
+    assert said["catboost_v9"] == ("feed_missing", "without rosters, team_box, shots, game_lines, injuries")
+    assert said["zone_matchup_v1"] == said["similarity_balanced_v1"] == ("missing_required", "opponent_def_rating needs team_box") and said["ensemble_v1"][0] == said["ensemble_v1_1"][0] == "too_few_members"
 
 def test_no_row_although_there_are_games_is_a_failure(served):
     "Would catch a green run with zero rows."
@@ -217,7 +223,7 @@ def test_a_broken_shadow_does_not_hurt_production(served, monkeypatch):
     real = type(shadow).predict
     monkeypatch.setattr(type(shadow), "predict", lambda self, rows: (_ for _ in ()).throw(ValueError("boom")) if self.system_id == "catboost_v9_shadow" else real(self, rows))
     r = w.predict(DAY)
-    assert set(_rows(wh)["system_id"]) == {"catboost_v9", "moving_average"} and r.exit_code == 0
+    assert set(_rows(wh)["system_id"]) == {"catboost_v9", *BASELINES} and r.exit_code == 0
     assert "boom" in wh.sql("SELECT error_message FROM nba_predictions.prediction_execution_log WHERE system_id = 'catboost_v9_shadow'").item()
 
 def test_a_moved_line_supersedes_and_a_withdrawn_one_does_not(served, monkeypatch):

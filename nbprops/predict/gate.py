@@ -92,7 +92,7 @@ def with_quality(rows: pl.DataFrame, # slate rows
     ready = (pl.col("feature_quality_score") >= 70) & (pl.col("matchup_quality_pct").fill_null(100) >= 50) & (pl.col("default_feature_count") == 0) & pl.col("illegal").not_()
     return rows.with_columns(quality_alert_level=alert_expr(), is_quality_ready=ready.fill_null(False))
 
-# %% ../../nbs/predict/50c_gate.ipynb #7dac6633
+# %% ../../nbs/predict/50c_gate.ipynb #8addb720
 def members_quality(rows: pl.DataFrame, # slate rows with the words of the members
                     members: tuple[str, ...], # system ids
                    ) -> pl.DataFrame: # the columns of `with_quality`
@@ -124,7 +124,7 @@ def absent_terms(m: Marks, c: Contract) -> pl.Series: # List(String)
     "Every feature of a contract that is not there, required or not."
     return missing_lists(~m.there[:, [f.index for f in c.features]], c.names)
 
-# %% ../../nbs/predict/50c_gate.ipynb #1e65ba2a
+# %% ../../nbs/predict/50c_gate.ipynb #f187157d
 def lack(f: Feature, # a required feature that is not there
          off: bool, # its feed is not in force
         ) -> str:
@@ -135,14 +135,14 @@ def lacks(m: Marks, c: Contract) -> pl.Series: # String, null where nothing requ
     "What each row lacks, and which feed would bring it."
     need = [f for f in c.features if f.required]
     at = np.array([f.index for f in need], dtype=int)
-    lost = ~m.there[:, at]
+    lost = ~(m.there[:, at] & m.applies[:, at])
     if not lost.any(): return pl.Series([None]*len(lost), dtype=pl.String)
     off = lost & ~m.applies[:, at]
     kinds, of = np.unique(np.hstack([lost, off]), axis=0, return_inverse=True)
     said = ["; ".join(lack(f, o) for f, l, o in zip(need, k, k[len(need):]) if l) or None for k in kinds]
     return pl.Series(said, dtype=pl.String).gather(of.reshape(-1).tolist())
 
-# %% ../../nbs/predict/50c_gate.ipynb #59675d4e
+# %% ../../nbs/predict/50c_gate.ipynb #1b459fae
 def why_expr(system: System) -> pl.Expr: # String, null where the reason says enough
     "The reason in words, where a feed or a number explains it; reads `reason` and `lacks`."
     is_, feeds = lambda r: pl.col("reason") == r, profile_feeds(system.contract.feed_profile)

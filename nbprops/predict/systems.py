@@ -14,9 +14,9 @@ from ..model.predictor import Bundle, probabilities
 
 # %% auto #0
 __all__ = ['LOW', 'HIGH', 'STEADY', 'COMPLETE', 'SLIGHTEST', 'LEAST', 'AVERAGES', 'TERMS', 'MIN_RESIDUALS', 'System', 'steps',
-           'side_of', 'FileSystem', 'file_attribution', 'expected_offset', 'file_system', 'baseline_contract',
-           'code_attribution', 'tiredness', 'venue', 'tired', 'Baseline', 'moving_average_terms', 'MovingAverage',
-           'moving_average', 'chances']
+           'hundredths', 'side_of', 'FileSystem', 'file_attribution', 'expected_offset', 'file_system',
+           'baseline_contract', 'code_attribution', 'tiredness', 'venue', 'tired', 'Baseline', 'moving_average_terms',
+           'MovingAverage', 'moving_average', 'chances']
 
 # %% ../../nbs/predict/50_systems.ipynb #2026c0a0
 LOW, HIGH = 0.0, 60.0 # points; every prediction is clamped to this range
@@ -58,7 +58,13 @@ def steps(x: pl.Expr, # quantity; null gives null
     for bound, value in reversed(cuts): out = pl.when((x >= bound) if above else (x < bound)).then(pl.lit(float(value))).otherwise(out)
     return pl.when(x.is_not_null()).then(out)
 
-# %% ../../nbs/predict/50_systems.ipynb #269f9b17
+# %% ../../nbs/predict/50_systems.ipynb #bad9722d
+def hundredths(points: pl.Expr, # 0-100
+              ) -> pl.Expr: # 0-1, six digits
+    "A count of hundredths as a number."
+    return (points.clip(0, 100)/100).round(6)
+
+# %% ../../nbs/predict/50_systems.ipynb #6be42762
 def side_of(edge: pl.Expr, # predicted - line, points; null without a line
             strong: pl.Expr, # whether the edge makes a pick
            ) -> pl.Expr: # OVER, UNDER, PASS, NO_LINE
@@ -83,7 +89,7 @@ class FileSystem(System):
     def confidence(self, quality: pl.Expr) -> pl.Expr:
         kind = "v12" if self.contract.name.startswith("v12") else "v9"
         steady = steps(pl.col("points_std_last_10"), *STEADY[kind], above=False)
-        return ((75 + steps(quality, *COMPLETE[kind]) + steady.fill_null(STEADY[kind][1]))/100).clip(0, 1)
+        return hundredths(75 + steps(quality, *COMPLETE[kind]) + steady.fill_null(STEADY[kind][1]))
     def pick(self, edge: pl.Expr, confidence: pl.Expr) -> pl.Expr:
         side = recommend_expr(edge, 1.0 if self.edge_scale == "points" else SLIGHTEST)
         timid = (confidence < LEAST.get(self.contract.name, 0.0)) & side.is_in(["OVER", "UNDER"])
@@ -128,7 +134,7 @@ def baseline_contract(name: str, # system_id
     chosen = [f for f in FEATURES if f.name in (*required, *optional)]
     return Contract(name, tuple(replace(f, required=f.name in required) for f in chosen), "box")
 
-# %% ../../nbs/predict/50_systems.ipynb #27ce2f38
+# %% ../../nbs/predict/50_systems.ipynb #a8df4708
 def code_attribution(name: str, # system_id
                      contract_hash: str, # of what the formula reads
                     ) -> dict: # columns of the prediction row
@@ -142,19 +148,19 @@ def tiredness(freshness: pl.Expr, # fatigue_score, 0-100, higher = fresher
     "The stored freshness, inverted."
     return 100 - freshness
 
-# %% ../../nbs/predict/50_systems.ipynb #f8b13ec3
+# %% ../../nbs/predict/50_systems.ipynb #b35f5774
 def venue(points: float, # of a home game; an away game costs as much
          ) -> pl.Expr: # null where nobody is at home
     "What the building is worth."
     return pl.when(pl.col("home_away") == 1).then(pl.lit(points)).when(pl.col("home_away") == 0).then(pl.lit(-points))
 
-# %% ../../nbs/predict/50_systems.ipynb #551862ff
+# %% ../../nbs/predict/50_systems.ipynb #568f491c
 def tired(much: float, some: float, # points lost above 70 and above 50
          ) -> pl.Expr: # null without a fatigue score
     "What tiredness costs."
     return -steps(tiredness(pl.col("fatigue_score")), [(70 + 1e-9, much), (50 + 1e-9, some)], 0)
 
-# %% ../../nbs/predict/50_systems.ipynb #81cc22ce
+# %% ../../nbs/predict/50_systems.ipynb #5f18df7d
 @dataclass(frozen=True, repr=False)
 class Baseline(System):
     "A formula of terms."
@@ -162,7 +168,8 @@ class Baseline(System):
         raise NotImplementedError(f"{type(self).__name__} has no terms")
     def predict(self, rows: pl.DataFrame) -> pl.Series:
         base, *rest = self.terms().values()
-        return rows.select(pl.sum_horizontal(base, *(t.fill_null(0) for t in rest), ignore_nulls=False).clip(LOW, HIGH).alias("points")).to_series()
+        known = pl.all_horizontal(pl.lit(True), *(pl.col(n).is_not_null() for n in self.contract.required))
+        return rows.select(pl.when(known).then(pl.sum_horizontal(base, *(t.fill_null(0) for t in rest), ignore_nulls=False).clip(LOW, HIGH)).alias("points")).to_series()
     def confidence(self, quality: pl.Expr) -> pl.Expr:
         unsteady = steps(pl.col("points_std_last_10"), [(6 + 1e-9, -.15), (4 + 1e-9, -.08)], 0).fill_null(0)
         busy = steps(pl.col("games_in_last_7_days"), [(3, .10), (2, .05)], -.10).fill_null(0)
