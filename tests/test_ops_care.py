@@ -17,7 +17,6 @@ from nbprops.predict.loading import load_fleet
 from nbprops.predict.publish import broken_links
 from nbprops.predict.worker import Worker
 from nbprops.settings import Broken, Refusal, canonical_json, now, sha256_of
-from tests.player import run
 from tests.predict_world import DAY, LAST, build_world, copy_world
 
 PROPS, LEDGER, LATER = "nba_raw.odds_api_player_points_props", "nba_orchestration.run_ledger", "2028-06-01T12:00:00Z"
@@ -512,14 +511,24 @@ def test_memory_does_not_grow_with_the_file(home, tmp_path):
 
 # --- commands ---
 
-def test_the_commands(home, tmp_path):
+def test_the_commands(home, tmp_path, monkeypatch, capsys):
     "Would catch a command that speaks to people only, or that says 0 when it refused."
-    said = run(home, "prune", "--dry-run", "--json", NBPROPS_NOW=LATER)
-    assert said.returncode == 0 and {r["rule"] for r in json.loads(said.stdout)["rules"]} == set(AGES)
-    assert run(home, "prune", NBPROPS_NOW=LATER, NBPROPS_PRUNE_LINES_DAYS="never").returncode == 2
-    packed = run(home, "backup", str(tmp_path/"b.tar.gz"), "--json")
-    assert packed.returncode == 0 and json.loads(packed.stdout)["rows"][PRED] > 0
-    assert run(home, "backup", str(tmp_path/"b.tar.gz")).returncode == 2 and run(home, "restore", str(tmp_path/"b.tar.gz")).returncode == 2
-    dry = run(tmp_path/"new", "restore", str(tmp_path/"b.tar.gz"), "--dry-run", "--json")
-    assert dry.returncode == 0 and json.loads(dry.stdout)["dry_run"] and not (tmp_path/"new").exists()
-    assert "restored" in run(tmp_path/"new", "restore", str(tmp_path/"b.tar.gz")).stdout and hashed(tmp_path/"new")["nbprops.duckdb"]
+    from nbprops.cli import main
+    def sh(*args, **env):
+        with monkeypatch.context() as m, pytest.raises(SystemExit) as e:
+            for k, v in env.items(): m.setenv(k, str(v))
+            main([str(a) for a in args])
+        return e.value.code, *capsys.readouterr()
+    file, new = tmp_path/"b.tar.gz", tmp_path/"new"
+    code, out, _ = sh("prune", "--dry-run", "--json", NBPROPS_NOW=LATER)
+    assert code == 0 and {r["rule"] for r in json.loads(out)["rules"]} == set(AGES)
+    code, _, err = sh("prune", NBPROPS_PRUNE_LINES_DAYS="never")
+    assert code == 2 and "NBPROPS_PRUNE_LINES_DAYS is 'never'" in err
+    code, out, _ = sh("backup", file, "--json")
+    assert code == 0 and json.loads(out)["rows"][PRED] == 4
+    assert [sh(*a)[0] for a in (("backup", file), ("restore", file), ("restore", tmp_path/"none"))] == [2, 2, 2]
+    code, out, _ = sh("restore", file, "--dry-run", "--json", NBPROPS_HOME=new)
+    assert code == 0 and json.loads(out)["dry_run"] and not new.exists()
+    code, out, _ = sh("restore", file, NBPROPS_HOME=new)
+    assert code == 0 and " restored" in out and hashed(new) == hashed(home)
+    assert sh("prune", NBPROPS_HOME=new, NBPROPS_NOW=LATER)[0] == 0

@@ -114,7 +114,7 @@ def remove_rows(s: Scope, name: str, # declared table
                 on: tuple[str, ...], # columns that both share
                 found: Found) -> None:
     "Delete listed rows, and prove it."
-    size = lambda: s.tx.sql(f"SELECT COUNT(*) AS n FROM {name}").item()
+    size = lambda: s.tx.sql(f"SELECT COUNT(*) AS n FROM {name} WHERE game_date <= @newest", newest=found.newest).item()
     was, same = size(), " AND ".join(f"d.{c} = t.{c}" for c in on)
     s.tx.sql(f"DELETE FROM {name} AS t WHERE t.game_date <= @newest AND EXISTS (SELECT 1 FROM {doomed} AS d WHERE {same})", newest=found.newest)
     if (gone := was - size()) != found.count: raise Broken(f"{gone} rows left {name} and {found.count} were listed", "the removal was rolled back", "report this as a bug")
@@ -178,14 +178,14 @@ SELECT r.model_id, r.model_family, r.model_file_name, COALESCE(MAX(h.occurred_at
 FROM {REGISTRY} AS r LEFT JOIN {HISTORY} AS h ON h.model_id = r.model_id AND h.to_state = 'rejected'
 WHERE r.state = 'rejected' AND r.model_family IS NOT NULL
   AND NOT EXISTS (SELECT 1 FROM {HISTORY} AS l WHERE l.model_id = r.model_id AND l.to_state IN ('shadow', 'production'))
-  AND NOT EXISTS (SELECT 1 FROM {PRED} AS p WHERE p.model_sha256 = r.sha256)
+  AND NOT EXISTS (SELECT 1 FROM {PRED} AS p WHERE p.game_date <= @coming AND p.model_sha256 = r.sha256)
   AND NOT EXISTS (SELECT 1 FROM {REGISTRY} AS o WHERE o.model_id <> r.model_id AND o.state <> 'rejected' AND (o.sha256 = r.sha256 OR (o.model_family = r.model_family AND o.model_file_name = r.model_file_name)))
 GROUP BY r.model_id, r.model_family, r.model_file_name, r.created_at HAVING COALESCE(MAX(h.occurred_at), r.created_at) <= @before ORDER BY r.model_id"""
 
 # %% ../../nbs/ops/68_care.ipynb #8fe05944
 def find_models(s: Scope) -> Found:
     "Files of models that were rejected long ago."
-    old, there = s.tx.sql(REJECTED, before=s.before("rejected_models")).to_dicts(), set(s.store.list("catboost"))
+    old, there = s.tx.sql(REJECTED, before=s.before("rejected_models"), coming=eastern_date(s.at) + SLACK).to_dicts(), set(s.store.list("catboost"))
     files = [(p, s.store.fs.size(s.store.path(p)), r["since"]) for r in old for p in paths(r) if p in there]
     return found_files(pl.DataFrame(files, schema=FILES, orient="row"))
 
