@@ -16,7 +16,7 @@ from .ensembles import BASELINES, WORDS, add_absent, add_words
 from .gate import Marks, Mode, gate, marks, run_mode
 from .grading import ACC, PRED
 from .loading import Fleet, load_fleet, refreshed, require_production, whereabouts
-from .publish import LOG, RUNS, Receipt, distribution, publish, restate_scratched, run_status, system_facts, worker_run_rows
+from .publish import LOG, RUNS, Receipt, close_dead_runs, distribution, publish, require_started, restate_scratched, settled, run_status, system_facts, worker_run_rows
 from .rows import STANDING, Run, add_standing, prediction_rows, revision, standing, system_rows
 from .similarity import SIMILAR, add_similar, read_history
 from .slate import Slate, read_slate
@@ -317,7 +317,7 @@ def finished_rows(by: pl.DataFrame, # `summarise`
 def _read(self: Worker, start: date, end: date, asof: AsOf, run: Run, ids_for) -> tuple[Inputs, list[System], dict[date, str]]:
     "Everything a run needs, through one connection, and the `started` mark."
     with self.wh.transaction() as tx:
-        self.refresh(tx)
+        self.refresh(tx); close_dead_runs(tx)
         slate = read_slate(self.wh, start, end, asof, tx)
         every = self.systems(graded_residuals(tx, list(self.baselines), slate.games))
         systems, ids = ids_for(every), {d: run.id_of(d) for d in sorted(slate.games["game_date"].unique())}
@@ -334,8 +334,10 @@ def _write(self: Worker, f: Forecast, slate: Slate, run: Run, mode: Mode, ids: d
     "Publish a forecast and its logs in one transaction."
     by, first = summarise(f), next(iter(ids.values()))
     with self.wh.transaction() as tx:
+        require_started(tx, ids)
         scratched = restate_scratched(tx, min(ids), max(ids), run.stamp) if mode.live else []
         receipt = publish(tx, f.rows, ids, scratched, first)
+        by = settled(by, receipt)
         seconds = time.perf_counter() - began
         done = log_rows(finished_rows(by, slate, receipt, seconds), f.systems, self.paths, run, ids)
         tx.write(LOG, done, run_id=first)
