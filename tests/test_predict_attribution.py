@@ -185,15 +185,12 @@ def test_every_field_of_every_system_is_asked_for(world, system, fields):
     "Would catch attribution that stops at the file name, or at the models from files."
     from nbprops.predict.attribution import gaps_step
     with world[0].transaction() as tx:
-        one = tx.sql(f"SELECT MIN(prediction_id) AS p FROM {PRED} WHERE system_id = '{system}' AND has_prop_line")["p"][0]
-        tx.sql(f"CREATE TEMP TABLE kept AS SELECT * FROM {PRED} WHERE prediction_id = @p", p=one)
-        for column, word in fields:
-            tx.sql(f"UPDATE {PRED} SET {column} = NULL WHERE prediction_id = @p", p=one)
-            for asked in (system, None):
-                (fault,) = gaps_step(tx, DAY, DAY, asked).faults
-                assert fault.startswith(f"{system}: 1 rows") and fault.endswith(f"they lack {word}")
-            assert gaps_step(tx, DAY, DAY, "catboost_v9_shadow").faults == []
-            tx.sql(f"DELETE FROM {PRED} WHERE prediction_id = @p", p=one); tx.sql(f"INSERT INTO {PRED} SELECT * FROM kept")
+        ids = tx.sql(f"SELECT prediction_id AS p FROM {PRED} WHERE system_id = '{system}' AND has_prop_line ORDER BY 1")["p"].to_list()
+        for (column, _), one in zip(fields, ids): tx.sql(f"UPDATE {PRED} SET {column} = NULL WHERE prediction_id = @p", p=one)   # each field in a row of its own
+        for asked in (system, None):
+            (fault,) = gaps_step(tx, DAY, DAY, asked).faults
+            assert fault.startswith(f"{system}: {len(fields)} rows") and {*fault.split("they lack ")[1].split(", ")} == {word for _, word in fields}
+        assert gaps_step(tx, DAY, DAY, "catboost_v9_shadow").faults == []
 
 def test_a_gap_of_the_baseline_spoils_the_verdict_of_all(world):
     "Would catch a PASS over rows of hand-written systems that cannot be traced."
@@ -245,16 +242,16 @@ def test_grades_of_an_earlier_release_are_no_mismatch(world):
 
 def test_a_graded_row_that_names_something_else_is_found_wherever_the_dice_fall(world):
     "Would catch a check that looks at one random row only: every copied column of one row is edited."
-    from nbprops.predict.attribution import COMPARED, graded_findings
-    with world[0].transaction() as tx:
-        one = tx.sql(f"SELECT MIN(prediction_id) AS p FROM {ACC} WHERE system_id = 'catboost_v9' AND has_prop_line")["p"][0]
-        tx.sql(f"CREATE TEMP TABLE kept AS SELECT * FROM {ACC} WHERE prediction_id = @p", p=one)
-        for c in COMPARED:   # forty-nine columns
-            tx.sql(f"UPDATE {ACC} SET {c} = {edit_of(c)} WHERE prediction_id = @p", p=one)
-            assert graded_findings(tx, DAY, DAY, None)[0] == [f"catboost_v9: graded rows differ from their predictions in {c} (1)"]
-            tx.sql(f"DELETE FROM {ACC} WHERE prediction_id = @p", p=one); tx.sql(f"INSERT INTO {ACC} SELECT * FROM kept")
-        tx.sql(f"UPDATE {ACC} SET prediction_id = 'lost' WHERE prediction_id = @p", p=one)
-        assert graded_findings(tx, DAY, DAY, None)[0] == ["catboost_v9: 1 graded rows without their prediction"]
+    from nbprops.predict.attribution import COMPARED, GRADED, graded_findings
+    wh = world[0]
+    ids = wh.sql(f"SELECT prediction_id FROM {ACC} WHERE has_prop_line ORDER BY prediction_id")["prediction_id"].to_list()
+    with wh.transaction() as tx:
+        for c, one in zip(COMPARED, ids, strict=False): tx.sql(f"UPDATE {ACC} SET {c} = {edit_of(c)} WHERE prediction_id = @p", p=one)   # forty-nine columns, each in a row of its own
+        got = tx.sql(GRADED.format(who="TRUE"), start=DAY, end=DAY)
+        assert len(ids) >= len(COMPARED) and {c: got[c].sum() for c in COMPARED} == dict.fromkeys(COMPARED, 1) and got["legacy"].sum() == got["orphans"].sum() == 0
+        assert all("graded rows differ from their predictions in" in f and "more" in f for f in graded_findings(tx, DAY, DAY, None)[0])
+        tx.sql(f"UPDATE {ACC} SET prediction_id = 'lost' WHERE prediction_id = @p", p=ids[-1])
+        assert any(f.endswith("1 graded rows without their prediction") for f in graded_findings(tx, DAY, DAY, None)[0])
 
 def test_a_replaced_prediction_is_compared_with_its_grade(world):
     "Would catch grades of replaced rows that are called orphans."

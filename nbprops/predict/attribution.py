@@ -31,7 +31,7 @@ EVERY = {"with_contract": "contract_hash IS NOT NULL", "with_vector": "feature_h
 FIELDS = BYTES | EVERY
 FILES = f"(model_load_source IS DISTINCT FROM 'CODE' AND system_id NOT IN ({', '.join(repr(n) for n in BASELINES)}))" # GoogleSQL: rows of models from files, also those that do not say so
 
-# %% ../../nbs/predict/54_attribution.ipynb #08d321ca
+# %% ../../nbs/predict/54_attribution.ipynb #425eb3e4
 EXPLAINED = {"with_expected_mae": "known_mae", "with_expected_hit_rate": "known_rate"} # field -> what the registry holds
 
 def field_expr(name: str) -> str: # GoogleSQL condition on `SEEN`
@@ -53,7 +53,7 @@ class Finding:
     faults: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
-# %% ../../nbs/predict/54_attribution.ipynb #34f84660
+# %% ../../nbs/predict/54_attribution.ipynb #b28039d4
 def only(system_id: str | None, of: str = "") -> str: # GoogleSQL condition
     "Rows of one system when asked, else of all."
     return f"{of}system_id = @system" if system_id else "TRUE"
@@ -91,7 +91,7 @@ def gap_text(r: dict, # row of `GAPS`
     lacks = ", ".join(k.removeprefix("with_").replace("_", " ") for k in FIELDS if r[k])
     return f"{r['system_id']}: {r['n']} rows without full attribution, first written {r['first_created']:%Y-%m-%d %H:%M} UTC, " + (f"deployment {r['deployment_revision']} ({r['deployed_commit'][:12]})" if r["deployed_commit"] else "no deployment on record") + f"; they lack {lacks}"
 
-# %% ../../nbs/predict/54_attribution.ipynb #5eba4020
+# %% ../../nbs/predict/54_attribution.ipynb #10c8d188
 NOTED = f"""
 SELECT system_id, model_file_name, registered, COUNT(*) AS n, COUNTIF(model_expected_mae IS NULL) AS no_mae, COUNTIF(model_expected_hit_rate IS NULL) AS no_rate, COUNTIF(attribution_source = 'inferred') AS inferred
 FROM {SEEN} WHERE {FILES} AND {{who}} AND {COMPLETE}
@@ -105,7 +105,7 @@ def note_text(r: dict) -> list[str]: # row of `NOTED`
     elif r["no_mae"] or r["no_rate"]: out.append(head.format(int(max(r["no_mae"], r["no_rate"]))) + f"have no expected {'MAE' if r['no_mae'] else 'hit rate'}, because {'the registry has none' if r['no_mae'] else 'its evaluation held no pick with an edge of 3 points'}; this is no gap")
     return out + ([head.format(int(r["inferred"])) + "were attributed afterwards, from records (inferred)"] if r["inferred"] else [])
 
-# %% ../../nbs/predict/54_attribution.ipynb #6a8226d7
+# %% ../../nbs/predict/54_attribution.ipynb #92f5ec5b
 CODED = f"SELECT COUNT(*) AS n, COUNT(DISTINCT system_id) AS k FROM {SEEN} WHERE NOT {FILES} AND {{who}} AND {COMPLETE}"
 
 def gaps_step(tx, start: date, end: date, system: str | None) -> Finding:
@@ -129,7 +129,7 @@ def row_fault(r: dict, store: Store) -> str | None:
     except Refusal as e: return e.what
     return None
 
-# %% ../../nbs/predict/54_attribution.ipynb #30f829f8
+# %% ../../nbs/predict/54_attribution.ipynb #826cb051
 COPIED_LATER = ("best_sportsbook", "run_id", "deployment_revision", "model_load_source", "contract_hash", "feature_hash", "feed_profile", "expected_value", "best_line", "best_price_american", "fair_price_american", "line_snapshot_at", "as_of")
 COMPARED = [c for c in COPIED if c not in (*RENEWED, "is_active", "prediction_id", "game_date", "system_id")]
 
@@ -147,13 +147,13 @@ SELECT a.system_id, COUNT(*) AS n, MIN(a.game_date) AS first_date, MAX(a.game_da
 FROM {ACC} AS a LEFT JOIN made AS p ON p.prediction_id = a.prediction_id
 WHERE a.game_date BETWEEN @start AND @end AND {{who}} GROUP BY a.system_id ORDER BY a.system_id"""
 
-# %% ../../nbs/predict/54_attribution.ipynb #d2a5cd59
+# %% ../../nbs/predict/54_attribution.ipynb #46941d9e
 def graded_findings(tx, start: date, end: date, system: str | None) -> tuple[list[str], list[str]]: # faults, notes
     "Graded rows that differ from their predictions, and those that an earlier release left half empty."
     faults, notes = [], []
     for r in tx.sql(GRADED.format(who=only(system, 'a.')), start=start, end=end, system=system).iter_rows(named=True):   # one row per system
         wrong = [f"{c} ({int(r[c])})" for c in COMPARED if r[c]]
-        if wrong: faults.append(f"{r['system_id']}: graded rows differ from their predictions in {', '.join(wrong[:6])}")
+        if wrong: faults.append(f"{r['system_id']}: graded rows differ from their predictions in {', '.join(wrong[:6])}" + (f" and {len(wrong) - 6} more" if wrong[6:] else ""))
         if r["orphans"]: faults.append(f"{r['system_id']}: {int(r['orphans'])} graded rows without their prediction")
         if r["legacy"]: notes.append(f"{r['system_id']}: {int(r['legacy'])} rows were graded by an earlier release and lack what is copied since ({', '.join(COPIED_LATER[1:6])} ...); nbprops backfill grading --start-date {r['first_date']} --end-date {r['last_date']} fills it")
     return faults, notes
@@ -173,7 +173,7 @@ def store_step(tx, store: Store, start: date, end: date, system: str | None) -> 
     wrong, notes = graded_findings(tx, start, end, system)
     return Finding("Checking files, registry and published slates", named.select("system_id", "model_file_name", sha256=pl.col("model_sha256").str.head(12), rows="n"), faults + broken_links(tx, start, end) + wrong, notes)
 
-# %% ../../nbs/predict/54_attribution.ipynb #44db0bc0
+# %% ../../nbs/predict/54_attribution.ipynb #9b124644
 def copied_station(graded: dict | None, row: dict) -> str:
     "What the graded row of a prediction says about its copies."
     if graded is None: return "not graded yet"
