@@ -161,7 +161,7 @@ def graded_residuals(tx, names: list[str], # baselines
     got = tx.sql(q, a=days["day"].min() - timedelta(days=RESIDUAL_DAYS), b=days["cut"].max() - timedelta(days=1)).cast({"system_id": pl.String, "game_date": pl.Date, "r": pl.Float64})
     seen = got.join_where(days, pl.col("game_date") < pl.col("cut"), pl.col("game_date") >= pl.col("day").dt.offset_by(f"-{RESIDUAL_DAYS}d"))
     sets = seen.sort("r").group_by("system_id", "day").agg("r").filter(pl.col("r").list.len() >= MIN_RESIDUALS, pl.col("system_id").is_in(names))
-    return {n: {d: r.to_numpy() for d, r in sets.filter(pl.col("system_id") == n).select("day", "r").iter_rows()} for n in sets["system_id"].unique()}
+    return {n: {d: np.asarray(r) for d, r in sets.filter(pl.col("system_id") == n).select("day", "r").iter_rows()} for n in sets["system_id"].unique()}
 
 # %% ../../nbs/predict/51_worker.ipynb #45884abc
 def with_history(tx, # open transaction
