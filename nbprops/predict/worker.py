@@ -16,7 +16,7 @@ from .ensembles import BASELINES, WORDS, add_absent, add_words
 from .gate import Marks, Mode, gate, marks, run_mode
 from .grading import ACC, PRED
 from .loading import Fleet, load_fleet, refreshed, require_production, whereabouts
-from .publish import LOG, RUNS, Receipt, close_dead_runs, distribution, publish, require_started, restate_scratched, settled, run_status, system_facts, worker_run_rows
+from .publish import LOG, RUNS, Receipt, answered, close_dead_runs, distribution, publish, require_started, restate_scratched, settled, run_status, system_facts, worker_run_rows
 from .rows import STANDING, Run, add_standing, prediction_rows, revision, standing, system_rows
 from .similarity import SIMILAR, add_similar, read_history
 from .slate import Slate, read_slate
@@ -342,7 +342,7 @@ def _write(self: Worker, f: Forecast, slate: Slate, run: Run, mode: Mode, ids: d
         done = log_rows(finished_rows(by, slate, receipt, seconds), f.systems, self.paths, run, ids)
         tx.write(LOG, done, run_id=first)
         stamps = dict(build_commit_sha=pl.lit(build_commit()), deployment_revision=pl.lit(revision()))
-        tx.write(RUNS, worker_run_rows(f.outcomes, run.stamp, seconds).with_columns(**stamps), run_id=first)
+        tx.write(RUNS, worker_run_rows(answered(f.outcomes, receipt), run.stamp, seconds).with_columns(**stamps), run_id=first)
     return receipt, by
 
 Worker._write = _write
