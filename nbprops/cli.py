@@ -14,9 +14,10 @@ import typer
 from .settings import Refusal
 from .commands.backfill import backfill_app
 from .commands.base import AsJson, Day, Words, day, negative, plain, show
+from .commands.care import enter_care
 from .commands.registry import registry_app
 from .commands.serve import enter_serving
-from .commands.trace import enter_tracing
+from .commands.trace import by_model, enter_tracing
 from .commands.train import enter
 from .commands.watch import monitor_app, retrain_reminder
 
@@ -112,6 +113,7 @@ app.add_typer(monitor_app, name="monitor")
 enter(app)
 app.command("retrain-reminder")(retrain_reminder)
 enter_serving(app)
+enter_care(app)
 app.add_typer(backfill_app, name="backfill")
 enter_tracing(app)
 
@@ -158,6 +160,8 @@ def report_card(model_id: Words, as_json: AsJson = False) -> None:
     "The gate card of a model."
     from nbprops.story import gate_card
     show(gate_card(model_id), as_json)
+
+report_app.command("by-model")(by_model)
 
 # %% ../nbs/70_cli.ipynb #8f576532
 def _ended(text: str) -> str:

@@ -47,9 +47,10 @@ def light_league(path) -> Warehouse:
     write_features(wh, build(Facts.read(wh, *span), *span))
     return wh
 
-def build_world(home) -> None:
-    "The light league and two tiny models."
-    wh, store = light_league(home/"nbprops.duckdb"), Store(str(home/"models"))
+def build_world(home, league: Warehouse | None = None) -> None:
+    "The light league (a copy of one that was built already, when given) and two tiny models."
+    if league: shutil.copy(league.path, home/"nbprops.duckdb")
+    wh, store = Warehouse(home/"nbprops.duckdb") if league else light_league(home/"nbprops.duckdb"), Store(str(home/"models"))
     tiny_model(wh, store, date(2025, 12, 1), 0, system_id="catboost_v9")
     tiny_model(wh, store, date(2025, 12, 8), 1, system_id="catboost_v9_shadow")
 

@@ -17,11 +17,11 @@ from tests.predict_world import DAY, LAST, PRED, build_world, copy_world, utc
 BOX = "nba_raw.nbac_player_boxscores"
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory):
+def built(tmp_path_factory, league):
     home = tmp_path_factory.mktemp("world")/"home"
     home.mkdir()
     os.environ["NBPROPS_HOME"] = str(home)
-    build_world(home)
+    build_world(home, league)
     Worker.from_registry(Warehouse(home/"nbprops.duckdb"), Store(str(home/"models")), quiet=True).predict(DAY)
     return home
 
@@ -47,14 +47,15 @@ def test_an_unknown_id_is_refused(world):
     with pytest.raises(Refusal, match="No prediction has the id") as e: replay("nothing", *world[:2])
     assert e.value.exit_code == 2
 
-@pytest.mark.parametrize("column, value", [("predicted_points", lambda v: math.nextafter(v, 99)), ("line_value", lambda v: v + .5), ("p_over", lambda v: v + 1e-12), ("over_price_american", lambda v: v + 1), ("sportsbook", lambda v: "elsewhere"), ("line_snapshot_id", lambda v: "f"*64), ("confidence_score", lambda v: v - .01), ("recommendation", lambda v: "PASS")])
-def test_every_edit_of_a_row_is_named(world, column, value):
+EDITS = {"predicted_points": lambda v: math.nextafter(v, 99), "line_value": lambda v: v + .5, "p_over": lambda v: v + 1e-12, "over_price_american": lambda v: v + 1, "sportsbook": lambda v: "elsewhere", "line_snapshot_id": lambda v: "f"*64, "confidence_score": lambda v: v - .01, "recommendation": lambda v: "OTHER"}
+
+def test_every_edit_of_a_row_is_named(world):
     "Would catch a comparison that rounds, or that forgets a column."
     wh, store, _ = world
     r = one(wh)
-    wh.sql(f"UPDATE {PRED} SET {column} = @v WHERE prediction_id = @p", v=value(r[column]), p=r["prediction_id"])
+    for column, value in EDITS.items(): wh.sql(f"UPDATE {PRED} SET {column} = @v WHERE prediction_id = @p", v=value(r[column]), p=r["prediction_id"])
     got = replay(r["prediction_id"], wh, store)
-    assert got.exit_code == 1 and column in got.table.filter(verdict="differs")["name"].to_list() and column in str(got)
+    assert got.exit_code == 1 and set(got.table.filter(verdict="differs")["name"]) == set(EDITS) and all(c in str(got) for c in EDITS) and not got.checks[2][1]
 
 def test_an_edited_vector_is_found_three_times(world):
     "Would catch a replay that trusts the vector it is given."
@@ -149,3 +150,24 @@ def test_a_file_of_an_explicit_path_is_found_by_its_log(world, monkeypatch):
     assert r["model_load_source"] == "ENV_PATH"
     got = replay(r["prediction_id"], wh, store)
     assert got.verdict == "MATCH", str(got)
+
+def test_the_tracing_commands_and_their_exit_codes(world, tmp_path, capsys):
+    "Would catch a verdict that a scheduler cannot read."
+    import json
+    from nbprops.cli import main
+    wh, store, _ = world
+    def run(*words):
+        with pytest.raises(SystemExit) as e: main(list(words))
+        return e.value.code, capsys.readouterr()
+    r = one(wh)
+    code, said = run("replay", r["prediction_id"], "--json")
+    assert code == 0 and json.loads(said.out)["verdict"] == "MATCH"
+    code, said = run("verify-attribution", "--system-id", "moving_average", "--game-date", str(DAY))
+    assert code == 0 and said.out.splitlines()[-1].startswith("PASS:")
+    code, said = run("backfill", "attribution", "--start-date", str(DAY), "--end-date", str(DAY), "--dry-run", "--json")
+    assert code == 0 and json.loads(said.out)["counts"][PRED]["present"] == 66
+    code, said = run("report", "by-model", "--system-id", "catboost_v9", "--min-edge", "1", "--json")
+    assert code == 0 and json.loads(said.out)["lines"][0]["coverage_pct"] == 0
+    assert run("report", "by-model", "--system-id", "nobody")[0] == 2 and run("replay", "nothing")[0] == 2
+    wh.sql(f"UPDATE {PRED} SET line_value = line_value + 0.5 WHERE prediction_id = @p", p=r["prediction_id"])
+    assert run("replay", r["prediction_id"])[0] == 1 and run("verify-attribution", "--game-date", str(DAY))[0] == 1

@@ -220,16 +220,35 @@ def test_the_mirror_finds_features_of_the_evening(seasons, tmp_path, monkeypatch
     got = differences(seasons[0].live[A, "EARLY"], backfilled(seasons[0].copy(tmp_path/"x"), A, "run:EARLY")[0].filter("has_prop_line"))
     assert {c for _, _, c in got} >= {"features_snapshot_json", "feature_hash", "predicted_points"}
 
-def test_a_report_that_grew_old_before_the_tip_still_counts_in_the_morning(seasons, tmp_path):
+def test_a_report_that_grew_old_before_the_tip_still_counts_in_the_morning(seasons, tmp_path, monkeypatch):
     "Would catch a replay that takes rows from which the evening had lost the only report: a day old at the tip, fresh at noon."
-    out = {}
-    for asof in ("tip", "run:SAME_DAY"):
-        home = seasons[0].copy(tmp_path/asof[:3])
-        wh = Warehouse(home/"nbprops.duckdb")
-        wh.sql(f"DELETE FROM {REPORTS} WHERE report_timestamp > @t", t=datetime.combine(B, time(), timezone.utc))
-        featured(wh, asof, B, B)
-        out[asof], _ = backfilled(home, B, "run:SAME_DAY")
-    assert set(out["run:SAME_DAY"]["system_id"]) >= {"catboost_v9", "v12_shadow"} and differences(*out.values()) == set()
+    home = seasons[0].copy(tmp_path/"x")
+    wh = Warehouse(home/"nbprops.duckdb")
+    wh.sql(f"DELETE FROM {REPORTS} WHERE report_timestamp > @t", t=datetime.combine(B, time(), timezone.utc))
+    featured(wh, "tip", B, B)
+    got, rebuilt = backfilled(home, B, "run:SAME_DAY")
+    monkeypatch.setattr("nbprops.predict.slate.knows_too_much", lambda *a: True)
+    assert rebuilt and set(got["system_id"]) >= {"catboost_v9", "v12_shadow"} and differences(got, backfilled(home, B, "run:SAME_DAY")[0]) == set()
+
+# --- the baselines' chances ---
+
+def chances_of(wh, worker, a: date, b: date, asof) -> dict: # player -> p_over of the baseline on the last day
+    wh.sql(f"DELETE FROM {PRED} WHERE game_date >= @d", d=a)
+    r = worker.predict_range(a, b, as_of=asof, force=True, systems=["moving_average"])
+    return dict(written(wh, r.ids[b]).select("player_lookup", "p_over").iter_rows())
+
+def test_a_range_gives_the_baseline_the_chances_of_its_days(seasons, tmp_path):
+    "Would catch a probability that depends on which other days were back-filled in one go."
+    wh, worker = world_of(seasons[0].copy(tmp_path/"x"))
+    assert chances_of(wh, worker, A, B, "run:OVERNIGHT") == chances_of(wh, worker, B, B, "run:OVERNIGHT")
+
+def test_a_replay_of_the_evening_before_knows_no_grade_of_that_night(seasons, tmp_path):
+    "Would catch chances that were counted with results of games which had not been played."
+    wh, worker = world_of(seasons[0].copy(tmp_path/"x"))
+    evening = datetime.combine(A, time(3, 30), timezone.utc) # 22:30 Eastern on the day before
+    known = chances_of(wh, worker, A, A, evening)
+    wh.sql("DELETE FROM nba_predictions.prediction_accuracy WHERE game_date = @d", d=A - timedelta(days=1))
+    assert len(set(known.values())) > 5 and chances_of(wh, worker, A, A, evening) == known
 
 # --- real feeds ---
 
@@ -252,6 +271,7 @@ def real_known(frames: dict, day: date, t: datetime) -> dict:
     return {n: schedule if n == s else f.filter(pl.col(seen[n]) <= t) if n in seen else f.filter(past) if n in post else f for n, f in frames.items()}
 
 @pytest.mark.real
+@pytest.mark.full
 @pytest.mark.parametrize("day", [date(2025, 11, 21), date(2026, 2, 11)], ids=["sportsbooks", "pick'em"])
 def test_a_real_morning_is_found_again(day, tmp_path, monkeypatch):
     "Would catch a real feed, with its gaps and nominal times, whose later rows change what was served."

@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['RULES', 'PGS', 'STATS', 'OFF', 'DEF', 'CTX', 'COMP', 'SHOT', 'ZONE', 'RATES', 'ZONES', 'PRED', 'ACC', 'ATTRIBUTION',
-           'Rule', 'rule', 'between', 'rules_of', 'required_rules', 'check']
+           'Rule', 'rule', 'between', 'rules_of', 'required_rules', 'most', 'number_rules', 'check']
 
 # %% ../../nbs/data/11a_rules.ipynb #f5cb72ca
-from collections.abc import Callable
+import re
 from dataclasses import dataclass
 import polars as pl
 from ..settings import Refusal
@@ -106,13 +106,16 @@ PRED, ACC = "nba_predictions.player_prop_predictions", "nba_predictions.predicti
 ATTRIBUTION = ["model_file_name", "model_training_start_date", "model_training_end_date", "model_expected_mae", "model_expected_hit_rate", "model_trained_at", "model_sha256"]
 between(PRED, "predicted_points", 0, 60, "points")
 between(PRED, "confidence_score", 0, 1)
+between(PRED, "line_value", .5, 60)
 rule(PRED, "line_value", (pl.col("line_value")*2 % 1) != 0, "a multiple of 0.5", unit="")
 rule(PRED, "line_minutes_before_game", (pl.col("line_minutes_before_game") <= 0) | (pl.col("has_prop_line") & pl.col("line_minutes_before_game").is_null() & pl.col("tip_verified")), "> 0, NULL only when the tip-off is unknown")
 between(PRED, "p_over p_push no_vig_over", 0, 1)
 rule(PRED, "p_over", pl.col("p_over") + pl.col("p_push") > 1 + 1e-9, "p_over + p_push <= 1")
 rule(PRED, "model_sha256", pl.col("model_sha256").str.contains(r"^[0-9a-f]{64}$").not_(), "64 lower-case hex digits")
 rule(PRED, "model_file_name", pl.col("model_load_source").ne("CODE") & pl.any_horizontal(pl.col(c).is_null() for c in ("model_file_name", "model_training_start_date", "model_training_end_date", "model_trained_at", "model_sha256")), "attribution is complete when a file serves")
+rule(PRED, "model_expected_mae", pl.col("model_load_source").is_in(["CODE", "ENV_PATH"]).not_() & pl.any_horizontal(pl.col("model_expected_mae", "model_expected_hit_rate").is_null()), "a registered model says what to expect of it", "WARN")
 between(ACC, "actual_points", 0, 100)
+between(ACC, "predicted_points", 0, 60)
 
 # %% ../../nbs/data/11a_rules.ipynb #d630b8ab
 def rules_of(name: str) -> list[Rule]:
@@ -125,12 +128,31 @@ def required_rules(name: str, frame: pl.DataFrame) -> list[Rule]:
     cols = [c for c in table(name).columns if c.required and c.name in frame.columns and frame[c.name].null_count()]
     return [Rule(name, c.name, f"{c.name}:not NULL", "ERROR", c.unit, pl.col(c.name).is_null(), "not NULL") for c in cols]
 
+# %% ../../nbs/data/11a_rules.ipynb #3479b080
+def most(kind: str, # BigQuery type
+        ) -> float | None: # None where there is no limit
+    "The number that a decimal column can no longer hold."
+    m = re.fullmatch(r"NUMERIC(?:\((\d+),(\d+)\))?", kind)
+    if not m: return None
+    digits, decimals = (int(m[1]), int(m[2])) if m[1] else (38, 9)
+    return 10.0**(digits - decimals) - .5*10.0**-decimals
+
+# %% ../../nbs/data/11a_rules.ipynb #c06ee984
+def number_rules(name: str, frame: pl.DataFrame) -> list[Rule]:
+    "A rule for every number column that carries what is no number, or what its type cannot hold."
+    t = table(name)
+    floats = [c for c in t.columns if c.name in frame.columns and frame.schema[c.name].is_float()]
+    odd = [c for c, fine in zip(floats, frame.select(pl.col(c.name).is_finite().all() for c in floats).row(0)) if not fine] if floats else []
+    wide = [(c, limit) for c in floats if (limit := most(c.type)) and (frame[c.name].abs().max() or 0) >= limit]
+    return [*(Rule(name, c.name, f"{c.name}:a number", "ERROR", c.unit, pl.col(c.name).is_finite().not_(), "a number") for c in odd),
+            *(Rule(name, c.name, f"{c.name}:fits {c.type}", "ERROR", c.unit, pl.col(c.name).abs() >= limit, f"fits {c.type}") for c, limit in wide)]
+
 # %% ../../nbs/data/11a_rules.ipynb #267f2872
 def check(name: str, # table
           frame: pl.DataFrame, # conforming rows
          ) -> pl.DataFrame: # row (index), rule_id, field, unit, severity, value_text; one row per breach
     "Every breach of every rule."
-    active = [r for r in rules_of(name) + required_rules(name, frame) if r.field in frame.columns]
+    active = [r for r in number_rules(name, frame) + rules_of(name) + required_rules(name, frame) if r.field in frame.columns]
     out = pl.DataFrame(schema={"row": pl.UInt32, "rule_id": pl.String, "field": pl.String, "unit": pl.String, "severity": pl.String, "value_text": pl.String})
     if not active: return out
     flags = frame.select(r.broken.fill_null(False).alias(str(i)) for i, r in enumerate(active))

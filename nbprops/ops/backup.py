@@ -10,7 +10,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
-from ..data.warehouse import Warehouse, _connect, _run
+from ..data.warehouse import _connect, _run
 from ..settings import Broken, Refusal, build_commit, canonical_json, db_path, home, now, sha256_of, store_uri
 
 # %% auto #0

@@ -10,39 +10,64 @@ from datetime import date
 import polars as pl
 from ..data.artifacts import Store
 from ..model.registry import REGISTRY, paths
-from .grading import ACC, COPIED, PRED
+from ..data.tables import table
+from .grading import ACC, COPIED, PRED, RENEWED, VERSIONS, from_json
 from .publish import broken_links
+from .ensembles import BASELINES
 from ..settings import Refusal, one_or_none
 
 # %% auto #0
-__all__ = ['FIELDS', 'COMPLETE', 'FILES', 'GAPS', 'NAMED', 'Finding', 'scope', 'coverage_step', 'distribution_step', 'gaps_step',
-           'row_fault', 'store_step', 'trace', 'trace_step', 'AttributionReport', 'verdict_of', 'span',
+__all__ = ['BYTES', 'EVERY', 'FIELDS', 'FILES', 'EXPLAINED', 'COMPLETE', 'SEEN', 'GAPS', 'NOTED', 'CODED', 'COPIED_LATER',
+           'COMPARED', 'GRADED', 'NAMED', 'field_expr', 'Finding', 'only', 'scope', 'coverage_step',
+           'distribution_step', 'gap_text', 'note_text', 'gaps_step', 'row_fault', 'graded_findings', 'store_step',
+           'copied_station', 'trace', 'trace_step', 'AttributionReport', 'printed', 'verdict_of', 'span',
            'verify_attribution']
 
 # %% ../../nbs/predict/54_attribution.ipynb #01f00337
-FIELDS = {"with_file_name": "model_file_name", "with_training_dates": "model_training_start_date IS NOT NULL AND model_training_end_date", "with_expected_mae": "model_expected_mae",
-          "with_expected_hit_rate": "model_expected_hit_rate", "with_trained_at": "model_trained_at", "with_sha256": "model_sha256"}
-COMPLETE = " AND ".join(f"{f} IS NOT NULL" for f in FIELDS.values())
-FILES = "model_load_source <> 'CODE'"
+BYTES = {"with_file_name": "model_file_name IS NOT NULL", "with_training_dates": "model_training_start_date IS NOT NULL AND model_training_end_date IS NOT NULL", "with_expected_mae": "model_expected_mae IS NOT NULL",
+         "with_expected_hit_rate": "model_expected_hit_rate IS NOT NULL", "with_trained_at": "model_trained_at IS NOT NULL", "with_sha256": "model_sha256 IS NOT NULL"} # of a model from a file
+EVERY = {"with_contract": "contract_hash IS NOT NULL", "with_vector": "feature_hash IS NOT NULL AND features_snapshot_json IS NOT NULL", "with_line_snapshot": "line_value IS NULL OR (line_snapshot_id IS NOT NULL AND line_snapshot_at IS NOT NULL)",
+         "with_run_mode": "prediction_run_mode IS NOT NULL", "with_build": "build_commit_sha IS NOT NULL"} # of every row
+FIELDS = BYTES | EVERY
+FILES = f"(model_load_source IS DISTINCT FROM 'CODE' AND system_id NOT IN ({', '.join(repr(n) for n in BASELINES)}))" # GoogleSQL: rows of models from files, also those that do not say so
+
+# %% ../../nbs/predict/54_attribution.ipynb #425eb3e4
+EXPLAINED = {"with_expected_mae": "known_mae", "with_expected_hit_rate": "known_rate"} # field -> what the registry holds
+
+def field_expr(name: str) -> str: # GoogleSQL condition on `SEEN`
+    "Whether a row has a field, or rightly has none."
+    has = FIELDS[name] if name not in EXPLAINED else f"{FIELDS[name]} OR (model_sha256 IS NOT NULL AND {EXPLAINED[name]} IS NULL AND (registered OR model_load_source = 'ENV_PATH'))"
+    return f"({has} OR NOT {FILES})" if name in BYTES else f"({has})"
+
+COMPLETE = " AND ".join(field_expr(n) for n in FIELDS)
+SEEN = f"""(SELECT p.*, r.sha256 IS NOT NULL AS registered, r.known_mae, r.known_rate FROM {PRED} AS p
+  LEFT JOIN (SELECT sha256, MAX(evaluation_mae) AS known_mae, MAX(evaluation_hit_rate_edge_3plus) AS known_rate FROM {REGISTRY} GROUP BY sha256) AS r ON r.sha256 = p.model_sha256
+  WHERE p.game_date BETWEEN @start AND @end) AS seen"""
 
 # %% ../../nbs/predict/54_attribution.ipynb #68ce7cdc
 @dataclass
 class Finding:
-    "What one step found: a table to print, and faults."
+    "What one step found: a table to print, faults, and notes that are no faults."
     title: str
     table: pl.DataFrame = field(default_factory=pl.DataFrame)
     faults: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+# %% ../../nbs/predict/54_attribution.ipynb #b28039d4
+def only(system_id: str | None, of: str = "") -> str: # GoogleSQL condition
+    "Rows of one system when asked, else of all."
+    return f"{of}system_id = @system" if system_id else "TRUE"
 
 # %% ../../nbs/predict/54_attribution.ipynb #899eaf5e
 def scope(system_id: str | None) -> str: # GoogleSQL condition
-    "File-served rows of some dates, of one system when asked."
-    return f"game_date BETWEEN @start AND @end AND {FILES}" + (" AND system_id = @system" if system_id else "")
+    "Rows of some dates: of one system when asked, else of the models from files."
+    return "game_date BETWEEN @start AND @end AND " + ("system_id = @system" if system_id else FILES)
 
 # %% ../../nbs/predict/54_attribution.ipynb #01783237
 def coverage_step(tx, start: date, end: date, system: str | None) -> Finding:
     "How many rows of each date and system carry every field."
-    counts = ", ".join(f"COUNTIF({f} IS NOT NULL) AS {k}" for k, f in FIELDS.items())
-    got = tx.sql(f"SELECT game_date, system_id, COUNT(*) AS total, {counts}, COUNTIF({COMPLETE}) AS complete FROM {PRED} WHERE {scope(system)} GROUP BY game_date, system_id ORDER BY game_date, system_id", start=start, end=end, system=system)
+    counts = ", ".join(f"COUNTIF({f}) AS {k}" for k, f in FIELDS.items())
+    got = tx.sql(f"SELECT game_date, system_id, COUNT(*) AS total, {counts}, COUNTIF({COMPLETE}) AS complete, COUNTIF({FILES}) AS from_files FROM {SEEN} WHERE {scope(system)} GROUP BY game_date, system_id ORDER BY game_date, system_id", start=start, end=end, system=system)
     got = got.with_columns(pl.col(c).cast(pl.Int64) for c in got.columns[2:]).with_columns(coverage_pct=(100*pl.col("complete")/pl.col("total")).round(1))
     return Finding("Checking model attribution coverage", got)
 
@@ -53,17 +78,44 @@ def distribution_step(tx, start: date, end: date, system: str | None) -> Finding
     return Finding("Checking model file distribution", tx.sql(f"SELECT {cols}, COUNT(*) AS predictions FROM {PRED} WHERE {scope(system)} GROUP BY {cols} ORDER BY system_id, model_file_name", start=start, end=end, system=system))
 
 # %% ../../nbs/predict/54_attribution.ipynb #67005139
-GAPS = """
-WITH bad AS (SELECT system_id, COUNT(*) AS n, MIN(created_at) AS first_created, MAX(created_at) AS last_created FROM {pred} WHERE {scope} AND NOT ({complete}) GROUP BY system_id)
-SELECT b.system_id, b.n, b.first_created, b.last_created, d.commit_sha AS deployed_commit, d.deployment_revision
+GAPS = f"""
+WITH bad AS (SELECT system_id, COUNT(*) AS n, MIN(created_at) AS first_created, MAX(created_at) AS last_created, {', '.join(f'COUNTIF(NOT {field_expr(k)}) AS {k}' for k in FIELDS)}
+  FROM {SEEN} WHERE {{who}} AND NOT ({COMPLETE}) GROUP BY system_id)
+SELECT b.*, d.commit_sha AS deployed_commit, d.deployment_revision
 FROM bad AS b LEFT JOIN nba_orchestration.deployments AS d ON d.service = 'prediction-worker' AND d.deployed_at <= b.first_created
 QUALIFY ROW_NUMBER() OVER (PARTITION BY b.system_id ORDER BY d.deployed_at DESC) = 1 ORDER BY b.system_id"""
 
+def gap_text(r: dict, # row of `GAPS`
+            ) -> str:
+    "One gap in words: what lacks, since when, under which deployment."
+    lacks = ", ".join(k.removeprefix("with_").replace("_", " ") for k in FIELDS if r[k])
+    return f"{r['system_id']}: {r['n']} rows without full attribution, first written {r['first_created']:%Y-%m-%d %H:%M} UTC, " + (f"deployment {r['deployment_revision']} ({r['deployed_commit'][:12]})" if r["deployed_commit"] else "no deployment on record") + f"; they lack {lacks}"
+
+# %% ../../nbs/predict/54_attribution.ipynb #10c8d188
+NOTED = f"""
+SELECT system_id, model_file_name, registered, COUNT(*) AS n, COUNTIF(model_expected_mae IS NULL) AS no_mae, COUNTIF(model_expected_hit_rate IS NULL) AS no_rate, COUNTIF(attribution_source = 'inferred') AS inferred
+FROM {SEEN} WHERE {FILES} AND {{who}} AND {COMPLETE}
+GROUP BY system_id, model_file_name, registered HAVING COUNTIF(model_expected_mae IS NULL OR model_expected_hit_rate IS NULL OR attribution_source = 'inferred') > 0 ORDER BY system_id, model_file_name"""
+
+def note_text(r: dict) -> list[str]: # row of `NOTED`
+    "What is rightly empty, and what was inferred, in words."
+    head = f"{r['system_id']}: {{}} rows of {r['model_file_name']} "
+    out = []
+    if not r["registered"]: out.append(head.format(r["n"]) + "were served by an explicit path and are not registered, so nobody knows an expected MAE or hit rate; this is no gap (nbprops registry import, then nbprops backfill attribution)")
+    elif r["no_mae"] or r["no_rate"]: out.append(head.format(int(max(r["no_mae"], r["no_rate"]))) + f"have no expected {'MAE' if r['no_mae'] else 'hit rate'}, because {'the registry has none' if r['no_mae'] else 'its evaluation held no pick with an edge of 3 points'}; this is no gap")
+    return out + ([head.format(int(r["inferred"])) + "were attributed afterwards, from records (inferred)"] if r["inferred"] else [])
+
+# %% ../../nbs/predict/54_attribution.ipynb #92f5ec5b
+CODED = f"SELECT COUNT(*) AS n, COUNT(DISTINCT system_id) AS k FROM {SEEN} WHERE NOT {FILES} AND {{who}} AND {COMPLETE}"
+
 def gaps_step(tx, start: date, end: date, system: str | None) -> Finding:
-    "Rows that lack attribution: since when, and under which deployment."
-    got = tx.sql(GAPS.format(pred=PRED, scope=scope(system), complete=COMPLETE), start=start, end=end, system=system)
-    said = lambda r: f"{r['system_id']}: {r['n']} rows without full attribution, first written {r['first_created']:%Y-%m-%d %H:%M} UTC, " + (f"deployment {r['deployment_revision']} ({r['deployed_commit'][:12]})" if r["deployed_commit"] else "no deployment on record")
-    return Finding("Checking for predictions without attribution", got, [said(r) for r in got.iter_rows(named=True)])
+    "Rows that lack attribution, what they lack, and what is rightly empty."
+    ask = lambda q: tx.sql(q.format(who=only(system)), start=start, end=end, system=system)
+    got, code = ask(GAPS), ask(CODED).row(0, named=True)
+    notes = [t for r in ask(NOTED).iter_rows(named=True) for t in note_text(r)]
+    if code["n"]: notes.append(f"{code['n']} rows of {code['k']} hand-written system{'s' if code['k'] > 1 else ''} name contract, vector, line, run mode and build")
+    shown = got.select("system_id", "n", "first_created", "last_created", "deployed_commit", "deployment_revision")
+    return Finding("Checking for predictions without attribution", shown, [gap_text(r) for r in got.iter_rows(named=True)], notes)
 
 # %% ../../nbs/predict/54_attribution.ipynb #3a28c55b
 def row_fault(r: dict, store: Store) -> str | None:
@@ -71,33 +123,72 @@ def row_fault(r: dict, store: Store) -> str | None:
     if r["registered"] is None: return "its sha256 is not in the registry"
     if r["model_file_name"] != r["file_name"]: return f"the registry calls this file {r['file_name']}"
     if (r["start_date"], r["end_date"]) != (r["training_start_date"], r["training_end_date"]): return "its training dates differ from the registry's"
+    if r["other_contract"]: return f"{int(r['other_contract'])} of them name another contract than the registry"
     rel = paths(dict(model_family=r["model_family"], model_file_name=r["file_name"]))[0]
     try: store.get(rel, r["sha256"])
     except Refusal as e: return e.what
     return None
 
+# %% ../../nbs/predict/54_attribution.ipynb #826cb051
+COPIED_LATER = ("best_sportsbook", "run_id", "deployment_revision", "model_load_source", "contract_hash", "feature_hash", "feed_profile", "expected_value", "best_line", "best_price_american", "fair_price_american", "line_snapshot_at", "as_of")
+COMPARED = [c for c in COPIED if c not in (*RENEWED, "is_active", "prediction_id", "game_date", "system_id")]
+
+def _unlike(c: str) -> str: # GoogleSQL condition on a (graded) and p (prediction)
+    "Whether a copied column differs and should not."
+    aside = "a.attribution_source = 'inferred'" if c == "attribution_source" else f"a.attribution_source = 'inferred' AND p.{c} IS NULL" # filled after the copy
+    legacy = " AND a.run_id IS NOT NULL" if c in COPIED_LATER else ""
+    return f"(a.{c} IS DISTINCT FROM p.{c} AND p.prediction_id IS NOT NULL AND NOT COALESCE({aside}, FALSE){legacy})"
+
+GRADED = f"""
+WITH made AS (
+  SELECT prediction_id, {', '.join(COMPARED)} FROM {PRED} WHERE game_date BETWEEN @start AND @end
+  UNION ALL SELECT v.prediction_id, {', '.join(from_json(table(PRED).column(c)) for c in COMPARED)} FROM {VERSIONS} AS v WHERE v.game_date BETWEEN @start AND @end)
+SELECT a.system_id, COUNT(*) AS n, MIN(a.game_date) AS first_date, MAX(a.game_date) AS last_date, COUNTIF(a.run_id IS NULL AND p.run_id IS NOT NULL) AS legacy, COUNTIF(p.prediction_id IS NULL) AS orphans, {', '.join(f'COUNTIF({_unlike(c)}) AS {c}' for c in COMPARED)}
+FROM {ACC} AS a LEFT JOIN made AS p ON p.prediction_id = a.prediction_id
+WHERE a.game_date BETWEEN @start AND @end AND {{who}} GROUP BY a.system_id ORDER BY a.system_id"""
+
+# %% ../../nbs/predict/54_attribution.ipynb #46941d9e
+def graded_findings(tx, start: date, end: date, system: str | None) -> tuple[list[str], list[str]]: # faults, notes
+    "Graded rows that differ from their predictions, and those that an earlier release left half empty."
+    faults, notes = [], []
+    for r in tx.sql(GRADED.format(who=only(system, 'a.')), start=start, end=end, system=system).iter_rows(named=True):   # one row per system
+        wrong = [f"{c} ({int(r[c])})" for c in COMPARED if r[c]]
+        if wrong: faults.append(f"{r['system_id']}: graded rows differ from their predictions in {', '.join(wrong[:6])}" + (f" and {len(wrong) - 6} more" if wrong[6:] else ""))
+        if r["orphans"]: faults.append(f"{r['system_id']}: {int(r['orphans'])} graded rows without their prediction")
+        if r["legacy"]: notes.append(f"{r['system_id']}: {int(r['legacy'])} rows were graded by an earlier release and lack what is copied since ({', '.join(COPIED_LATER[1:6])} ...); nbprops backfill grading --start-date {r['first_date']} --end-date {r['last_date']} fills it")
+    return faults, notes
+
 # %% ../../nbs/predict/54_attribution.ipynb #8686e8f4
 NAMED = """
-SELECT p.system_id, p.model_id, p.model_file_name, p.model_sha256, MIN(p.model_training_start_date) AS start_date, MAX(p.model_training_end_date) AS end_date, COUNT(*) AS n,
+SELECT p.system_id, p.model_id, p.model_file_name, p.model_sha256, MIN(p.model_training_start_date) AS start_date, MAX(p.model_training_end_date) AS end_date, COUNT(*) AS n, COUNTIF(p.contract_hash <> r.contract_hash) AS other_contract,
   r.model_id AS registered, r.model_family, r.model_file_name AS file_name, r.sha256, r.training_start_date, r.training_end_date
 FROM {pred} AS p LEFT JOIN {registry} AS r ON r.sha256 = p.model_sha256
 WHERE {scope} AND p.model_sha256 IS NOT NULL AND p.model_load_source <> 'ENV_PATH'
 GROUP BY p.system_id, p.model_id, p.model_file_name, p.model_sha256, r.model_id, r.model_family, r.model_file_name, r.sha256, r.training_start_date, r.training_end_date ORDER BY p.system_id, p.model_file_name"""
 
 def store_step(tx, store: Store, start: date, end: date, system: str | None) -> Finding:
-    "File names, hashes and dates against registry and store; digests of the published slates."
+    "File names, hashes and dates against registry and store; digests of the published slates; graded rows against their predictions."
     named = tx.sql(NAMED.format(pred=PRED, registry=REGISTRY, scope=scope(system).replace("system_id", "p.system_id")), start=start, end=end, system=system)
     faults = [f"{r['system_id']}: {r['n']} rows name {r['model_file_name']}, but {w}" for r in named.iter_rows(named=True) if (w := row_fault(r, store))]
-    chain = broken_links(tx, start, end)
-    return Finding("Checking files, registry and published slates", named.select("system_id", "model_file_name", sha256=pl.col("model_sha256").str.head(12), rows="n"), faults + chain)
+    wrong, notes = graded_findings(tx, start, end, system)
+    return Finding("Checking files, registry and published slates", named.select("system_id", "model_file_name", sha256=pl.col("model_sha256").str.head(12), rows="n"), faults + broken_links(tx, start, end) + wrong, notes)
+
+# %% ../../nbs/predict/54_attribution.ipynb #9b124644
+def copied_station(graded: dict | None, row: dict) -> str:
+    "What the graded row of a prediction says about its copies."
+    if graded is None: return "not graded yet"
+    old = graded["run_id"] is None
+    differs = [c for c in COMPARED if graded[c] != row[c] and not (old and c in COPIED_LATER)]
+    if differs: return f"FAULT: {', '.join(differs)} differ"
+    return f"{graded['result']}, every copied column equal" + (", but for those that an earlier release did not copy" if old else "")
 
 # %% ../../nbs/predict/54_attribution.ipynb #5c54196e
 def trace(tx, store: Store, row: dict) -> list[tuple[str, str]]: # station, what was found; a fault begins with "FAULT"
     "Follow one prediction to its bytes."
     out = [("prediction", f"{row['system_id']} {row['game_date']} {row['model_version']} sha256 {(row['model_sha256'] or '-')[:12]}")]
     graded = one_or_none(tx.sql(f"SELECT * FROM {ACC} WHERE prediction_id = @p AND game_date = @d", p=row["prediction_id"], d=row["game_date"]), "graded row")
-    differs = [c for c in COPIED if graded and c != "is_active" and graded[c] != row[c]]
-    out.append(("graded row", "not graded yet" if graded is None else f"FAULT: {', '.join(differs)} differ" if differs else f"{graded['result']}, every copied column equal"))
+    out.append(("graded row", copied_station(graded, row)))
+    if row["model_load_source"] == "CODE": return out + [("code", f"build {row['build_commit_sha'][:12]}, contract {(row['contract_hash'] or '-')[:12]}")]
     model = one_or_none(tx.sql(f"SELECT * FROM {REGISTRY} WHERE sha256 = @s", s=row["model_sha256"] or ""), "registered model")
     if model is None: return out + [("registry", "not registered (explicit path)" if row["model_load_source"] == "ENV_PATH" else "FAULT: no model with this sha256")]
     out.append(("registry", f"{model['state']}, trained {model['training_start_date']}..{model['training_end_date']}"))
@@ -143,14 +234,17 @@ def _cells(frame: pl.DataFrame) -> list[str]:
     return [" | ".join(v.rjust(w) if n else v.ljust(w) for v, w, n in zip(r, width, right)).rstrip() for r in text]
 
 # %% ../../nbs/predict/54_attribution.ipynb #530bd655
+def printed(i: int, table: pl.DataFrame) -> pl.DataFrame: # of step i
+    "The columns of a step's table that are printed."
+    if i > 1 or table.is_empty(): return table
+    return table.select("game_date", "system_id", "total", "with_file_name" if table["from_files"].sum() else "with_contract", "coverage_pct")
+
 def _text(self: AttributionReport) -> str:
     "The report as it is printed."
     out = []
     for i, s in enumerate(self.steps, 1):
-        out.append(f"Step {i}: {s.title}...")
-        shown = s.table.drop("complete", *(c for c in FIELDS if c != "with_file_name")) if i == 1 and s.table.height else s.table
-        out += _cells(shown) if shown.height else ["(none)"]
-        out += [f"  ! {f}" for f in s.faults]
+        shown = printed(i, s.table)
+        out += [f"Step {i}: {s.title}...", *(_cells(shown) if shown.height else ["(none)"]), *(f"  ! {f}" for f in s.faults), *(f"  . {n}" for n in s.notes)]
     return "\n".join([*out, f"{self.verdict}: {self.reason}"])
 
 AttributionReport.__repr__ = _text
@@ -161,10 +255,11 @@ def verdict_of(steps: list[Finding], # five steps
               ) -> tuple[str, str]: # verdict, reason
     "PASS, PARTIAL, FAIL or NOT_APPLICABLE."
     t = steps[0].table
-    if not t.height: return ("FAIL", f"No predictions of a file-served system, although {played} games were played") if played else ("NOT_APPLICABLE", "No predictions and no games")
+    if not t.height: return ("FAIL", f"No predictions to verify, although {played} games were played") if played else ("NOT_APPLICABLE", "No predictions and no games")
     complete, total = t["complete"].sum(), t["total"].sum()
     if not complete: return "FAIL", f"No row of {total} carries full attribution. {steps[2].faults[0] if steps[2].faults else ''}".strip()
     if complete < total: return "PARTIAL", f"{complete} of {total} rows carry full attribution. {steps[2].faults[0]}"
+    if steps[2].faults: return "PARTIAL", f"Rows of hand-written systems lack attribution. {steps[2].faults[0]}"
     if bad := steps[3].faults + steps[4].faults: return "PARTIAL", f"{len(bad)} cross-checks failed. {bad[0]}"
     return "PASS", "Model attribution is working correctly"
 
@@ -172,7 +267,7 @@ def verdict_of(steps: list[Finding], # five steps
 def span(tx, game_date: date | None, system: str | None) -> tuple[date, date]: # inclusive
     "The date asked for, or the latest dates with predictions."
     if game_date: return game_date, game_date
-    days = tx.sql(f"SELECT DISTINCT game_date FROM {PRED} WHERE {FILES}" + (" AND system_id = @s" if system else "") + " ORDER BY game_date DESC LIMIT 3", s=system)["game_date"].to_list()
+    days = tx.sql(f"SELECT DISTINCT game_date FROM {PRED} WHERE {'system_id = @s' if system else FILES} ORDER BY game_date DESC LIMIT 3", s=system)["game_date"].to_list()
     if days: return days[-1], days[0]
     last = tx.sql("SELECT MAX(game_date) AS d FROM nba_reference.nba_schedule WHERE game_status = 3")["d"].item()
     return (last, last) if last else (date.min, date.min)

@@ -9,22 +9,25 @@ from datetime import date, timedelta
 import polars as pl
 from ..core import TIERS, eastern_date
 from ..data.declare import Column
+from ..data.inplace import stage_query, write_staged
 from ..data.lines import line_of_record
-from ..data.tables import conform, table
+from ..data.tables import table
 from ..settings import Counts, Refusal, build_commit, now
 
 # %% auto #0
-__all__ = ['PRED', 'VERSIONS', 'ACC', 'COPIED', 'RESULTS', 'PATIENCE', 'GAMES', 'WITHDRAWN', 'RECORD', 'CLOSING', 'FACTS',
-           'RESULT', 'VOID_REASON', 'TIER', 'CLOSE_MINUS_TAKEN', 'MEASURES', 'STATISTICS', 'STAMPS', 'COVERAGE',
-           'DROP_STALE', 'game_states', 'postponed_games', 'stage', 'record_rows', 'from_json', 'copied_rows',
-           'closing_lines', 'vig_free', 'grade_statement', 'finished_rows', 'with_versions', 'coverage_verdict',
-           'coverage', 'GradeReport', 'grade_rows', 'count_results', 'grade']
+__all__ = ['PRED', 'VERSIONS', 'ACC', 'COPIED', 'RENEWED', 'RESULTS', 'PATIENCE', 'GAMES', 'WITHDRAWN', 'RECORD', 'CLOSING',
+           'FACTS', 'RESULT', 'VOID_REASON', 'TIER', 'CLOSE_MINUS_TAKEN', 'MEASURES', 'STATISTICS', 'STAMPS', 'OWN',
+           'GRADED', 'GRADES', 'REPLACED', 'COVERAGE', 'DROP_STALE', 'game_states', 'postponed_games', 'stage',
+           'record_rows', 'from_json', 'copied_rows', 'closing_lines', 'vig_free', 'grade_statement', 'differs',
+           'typed', 'versioned_statement', 'replaced_grades', 'coverage_verdict', 'coverage', 'GradeReport',
+           'grade_rows', 'count_results', 'grade']
 
 # %% ../../nbs/predict/53_grading.ipynb #e7973596
 PRED, VERSIONS, ACC = "nba_predictions.player_prop_predictions", "nba_predictions.prediction_versions", "nba_predictions.prediction_accuracy"
 
 # %% ../../nbs/predict/53_grading.ipynb #a442dd3e
 COPIED = [c.name for c in table(ACC).columns if c.name in table(PRED).names and c.name not in ("created_at", "updated_at", "replay_now")]
+RENEWED = ("prediction_made_before_game",) # judged by the latest tip-off: a game that was moved forward leaves late rows behind
 RESULTS = ("WIN", "LOSS", "PUSH", "VOID", "PASS", "NO_LINE")
 
 # %% ../../nbs/predict/53_grading.ipynb #de469448
@@ -93,7 +96,7 @@ ranked AS (
   FROM judged AS j WHERE live OR is_active),
 cleared AS (
   SELECT r.*, MAX(IF(place = 1 AND blocked, 1, 0)) OVER (PARTITION BY game_id, player_lookup, system_id) AS empty FROM ranked AS r)
-SELECT prediction_id, game_id, game_date, player_lookup, system_id, state, game_status, replaced, recommendation, has_prop_line FROM cleared
+SELECT prediction_id, game_id, game_date, player_lookup, system_id, state, game_status, replaced, recommendation, has_prop_line, live FROM cleared
 WHERE NOT blocked AND IF(empty = 1, NOT live AND is_active, place = 1)"""
 
 # %% ../../nbs/predict/53_grading.ipynb #ea8c793e
@@ -123,12 +126,12 @@ def from_json(c: Column, # a column of the prediction table
 
 # %% ../../nbs/predict/53_grading.ipynb #1fc3ba22
 def copied_rows() -> str: # GoogleSQL
-    "The copied columns of every record row, from the table or from its versions."
-    plain = ", ".join(f"p.{c}" for c in COPIED)
-    parsed = ", ".join(from_json(table(PRED).column(c)) for c in COPIED)
+    "The copied columns of every record row, from the table or from its versions; only the judgement whether it was made before the game is renewed."
+    own = [c for c in COPIED if c not in RENEWED]
+    plain, parsed = ", ".join(f"p.{c}" for c in own), ", ".join(from_json(table(PRED).column(c)) for c in own)
     at = "WHERE {0}.game_date BETWEEN @start AND @end AND r.state IN ('COMPLETE', 'POSTPONED')"
-    return (f"SELECT {plain}, p.line_snapshot_at, r.state FROM {PRED} AS p JOIN grading_record AS r ON r.prediction_id = p.prediction_id AND NOT r.replaced {at.format('p')}\n"
-            f"  UNION ALL SELECT {parsed}, {from_json(table(PRED).column('line_snapshot_at'))}, r.state FROM {VERSIONS} AS v JOIN grading_record AS r ON r.prediction_id = v.prediction_id AND r.replaced {at.format('v')}")
+    return (f"SELECT {plain}, r.live AS prediction_made_before_game, r.state FROM {PRED} AS p JOIN grading_record AS r ON r.prediction_id = p.prediction_id AND NOT r.replaced {at.format('p')}\n"
+            f"  UNION ALL SELECT {parsed}, r.live AS prediction_made_before_game, r.state FROM {VERSIONS} AS v JOIN grading_record AS r ON r.prediction_id = v.prediction_id AND r.replaced {at.format('v')}")
 
 # %% ../../nbs/predict/53_grading.ipynb #26015745
 CLOSING = {"game_id": pl.String, "player_lookup": pl.String, "closing_line": pl.Float64, "closing_line_snapshot_id": pl.String, "closing_at": pl.Datetime("us", "UTC"),
@@ -202,28 +205,39 @@ def grade_statement() -> str: # GoogleSQL
 # %% ../../nbs/predict/53_grading.ipynb #ed2c4d17
 STATISTICS = ("actual_points", "minutes_played", "is_voided") # a change of one of these is a correction
 STAMPS = ("grade_version", "graded_at", "grading_commit_sha")
+OWN = ("minutes_played", "actual_points", "closing_line", "closing_line_snapshot_id", "closing_over_price_american", "closing_under_price_american", "season_avg_at_prediction", "result", "void_reason", "is_voided", "scoring_tier",
+       "absolute_error", "signed_error", "actual_margin", "within_3_points", "within_5_points", "clv_points", "clv_prob", "prediction_correct")
+GRADED = [*COPIED, *OWN] # everything but the stamps
 
-def finished_rows(graded: pl.DataFrame) -> pl.DataFrame: # types of the accuracy table
-    "Graded rows with `prediction_correct`, in the declared types."
-    correct = pl.when(pl.col("result") == "WIN").then(True).when(pl.col("result") == "LOSS").then(False)
-    rows = graded.with_columns(prediction_correct=correct)
-    types = {c.name: c.frame for c in table(ACC).columns}
-    return rows.select(pl.col(c).cast(types[c]) for c in rows.columns)
+def differs(columns: list[str]) -> str: # GoogleSQL on n (new) and o (stored)
+    "Whether a stored row says anything else."
+    return "(" + " OR ".join(f"n.{c} IS DISTINCT FROM o.{c}" for c in columns) + ")"
 
 # %% ../../nbs/predict/53_grading.ipynb #2ee76e87
-def with_versions(new: pl.DataFrame, # freshly graded rows
-                  old: pl.DataFrame, # stored rows of the same dates
-                 ) -> pl.DataFrame: # rows with version, time and commit
-    "Keep the stamps of rows that did not change; raise the version where a statistic did."
-    key = list(table(ACC).key)
-    compared = [c for c in table(ACC).names if c in new.columns and c not in key]
-    was = old.select(*key, *STAMPS, pl.lit(True).alias("known"), *(pl.col(c).alias(f"{c}_was") for c in compared))
-    rows = new.join(was, on=key, how="left", nulls_equal=False, maintain_order="left")
-    differs = lambda cols: pl.any_horizontal(pl.col(c).ne_missing(pl.col(f"{c}_was")) for c in cols)
-    same = pl.col("known").fill_null(False) & differs(compared).not_()
-    corrected = pl.col("known").fill_null(False) & differs(STATISTICS)
-    return rows.with_columns(grade_version=pl.col("grade_version").fill_null(1) + corrected.cast(pl.Int64), graded_at=pl.when(same).then("graded_at").otherwise(pl.lit(now())),
-                             grading_commit_sha=pl.when(same).then("grading_commit_sha").otherwise(pl.lit(build_commit()))).select(*new.columns, *STAMPS)
+def typed(columns: list[str]) -> str: # GoogleSQL, names of g
+    "Graded columns in the types of the accuracy table."
+    return ", ".join(f"CAST(g.{c} AS {table(ACC).column(c).type}) AS {c}" for c in columns)
+
+def versioned_statement() -> str: # GoogleSQL with @start, @end, @at, @commit
+    "Graded rows with their stamps: kept where nothing changed, renewed where something did, a higher version where a statistic did."
+    key, changed = " AND ".join(f"o.{k} = n.{k}" for k in table(ACC).key), differs([c for c in GRADED if c not in table(ACC).key])
+    correct = "CASE result WHEN 'WIN' THEN TRUE WHEN 'LOSS' THEN FALSE END AS prediction_correct"
+    return (f"WITH graded AS (SELECT *, {correct} FROM ({grade_statement()}) AS q),\nn AS (SELECT {typed(GRADED)} FROM graded AS g)\n"
+            f"SELECT n.*, COALESCE(o.grade_version, 1) + IF(o.game_id IS NOT NULL AND {differs(STATISTICS)}, 1, 0) AS grade_version,\n"
+            f"  IF(o.game_id IS NULL OR {changed}, @at, o.graded_at) AS graded_at, IF(o.game_id IS NULL OR {changed}, @commit, o.grading_commit_sha) AS grading_commit_sha\n"
+            f"FROM n LEFT JOIN {ACC} AS o ON {key} AND o.game_date BETWEEN @start AND @end")
+
+# %% ../../nbs/predict/53_grading.ipynb #d10b38ac
+GRADES = "nba_predictions.grade_versions"
+REPLACED = f"""
+SELECT o.game_id, o.player_lookup, o.system_id, o.prediction_id, o.game_date, o.grade_version, o.graded_at, TO_JSON_STRING(o) AS row_json,
+  CASE WHEN n.game_id IS NULL THEN 'withdrawn' WHEN {differs(STATISTICS)} THEN 'statistic' ELSE 'line_or_prediction' END AS reason
+FROM {ACC} AS o JOIN grading_games AS g ON g.game_id = o.game_id AND g.state <> 'PENDING' LEFT JOIN staged AS n ON n.game_id = o.game_id AND n.player_lookup = o.player_lookup AND n.system_id = o.system_id
+WHERE o.game_date BETWEEN @start AND @end AND (n.game_id IS NULL OR {differs([c for c in GRADED if c not in table(ACC).key])})"""
+
+def replaced_grades(tx, start: date, end: date) -> pl.DataFrame: # rows of grade_versions; needs the freshly graded rows in `staged`
+    "The stored rows that a grading run is going to replace or remove."
+    return tx.sql(REPLACED, start=start, end=end).with_columns(replaced_at=pl.lit(now()))
 
 # %% ../../nbs/predict/53_grading.ipynb #80f92950
 COVERAGE = f"""
@@ -291,18 +305,17 @@ DROP_STALE = f"""
 DELETE FROM {ACC} AS a WHERE a.game_date BETWEEN @start AND @end AND EXISTS (SELECT 1 FROM grading_games AS g WHERE g.game_id = a.game_id AND g.state <> 'PENDING')
   AND NOT EXISTS (SELECT 1 FROM grading_record AS r WHERE r.game_id = a.game_id AND r.player_lookup = a.player_lookup AND r.system_id = a.system_id)"""
 
-def grade_rows(tx, games: pl.DataFrame, start: date, end: date) -> pl.DataFrame: # rows of prediction_accuracy
-    "Graded rows of the complete games, with their versions."
+def grade_rows(tx, games: pl.DataFrame, start: date, end: date) -> int: # rows; they are left in the temporary table staged
+    "Grade the complete games where the rows lie; nothing travels."
     record_rows(tx, games, start, end)
     stage(tx, "grading_closing", closing_lines(tx, games, start, end))
-    rows = finished_rows(tx.sql(grade_statement(), start=start, end=end))
-    return with_versions(rows, tx.sql(f"SELECT * FROM {ACC} WHERE game_date BETWEEN @start AND @end", start=start, end=end).cast(table(ACC).schema(audit=True)))
+    return stage_query(tx, ACC, versioned_statement(), [*GRADED, *STAMPS], start=start, end=end, at=now(), commit=build_commit())
 
 # %% ../../nbs/predict/53_grading.ipynb #0197d391
-def count_results(rows: pl.DataFrame) -> pl.DataFrame: # game_date, system_id and a count per result
+def count_results(tx) -> pl.DataFrame: # game_date, system_id and a count per result; needs the freshly graded rows in `staged`
     "How many of each result per date and system."
-    tally = [(pl.col("result") == r).sum().cast(pl.Int64).alias(r) for r in RESULTS]
-    return rows.group_by("game_date", "system_id").agg(pl.len().cast(pl.Int64).alias("rows"), *tally).sort("game_date", "system_id")
+    tally = ", ".join(f"COUNTIF(result = '{r}') AS {r}" for r in RESULTS)
+    return tx.sql(f"SELECT game_date, system_id, COUNT(*) AS n_rows, {tally} FROM staged GROUP BY game_date, system_id ORDER BY game_date, system_id").with_columns(pl.col("n_rows", *RESULTS).cast(pl.Int64)).rename({"n_rows": "rows"})
 
 # %% ../../nbs/predict/53_grading.ipynb #55db480f
 def grade(wh, # a `Warehouse`
@@ -313,10 +326,11 @@ def grade(wh, # a `Warehouse`
     end = end or start
     if end < start: raise Refusal(f"The range {start}..{end} is empty", "the end lies before the start", "swap the two dates")
     with wh.transaction() as tx:
-        games = pl.concat([game_states(tx, start, end), postponed_games(tx, start, end)], how="vertical_relaxed")
-        rows = grade_rows(tx, games, start, end)
+        games, run_id = pl.concat([game_states(tx, start, end), postponed_games(tx, start, end)], how="vertical_relaxed"), f"grading-{start}-{end}"
+        n = grade_rows(tx, games, start, end)
+        results, old = count_results(tx), replaced_grades(tx, start, end)
         tx.sql(DROP_STALE, start=start, end=end)
-        counts = tx.write(ACC, rows, run_id=f"grading-{start}-{end}")
-        seen = set(rows["game_date"].to_list())
-        empty = sorted(set(games.filter(pl.col("state") == "COMPLETE")["game_date"].to_list()) - seen)
-        return GradeReport(start, end, counts, count_results(rows), games, coverage(tx, start, end), empty)
+        counts = write_staged(tx, ACC, [*GRADED, *STAMPS], n, run_id)
+        if old.height: tx.write(GRADES, old, mode="append", run_id=run_id)
+        empty = sorted(set(games.filter(pl.col("state") == "COMPLETE")["game_date"].to_list()) - set(results["game_date"].to_list()))
+        return GradeReport(start, end, counts, results, games, coverage(tx, start, end), empty)

@@ -66,17 +66,20 @@ def _model_of(cbm: bytes, name: str):
     try: return CatBoost().load_model(blob=cbm)
     except CatBoostError as e: raise LoadError("file", name, f"CatBoost cannot read it: {str(e)[:80]}") from None
 
+def _asks(m: Loaded, cbm: bytes, sidecar: bytes | None) -> dict: # check -> question
+    "The load checks as questions; a bare file can be asked for its names only."
+    spec, name = read_sidecar(sidecar) if sidecar is not None else m.system.bundle.spec, m.row["model_id"]
+    names = {"names": lambda: check_names(_model_of(cbm, name), spec) or f"the {len(m.system.contract.names)} names in the file are the contract's, in order"}
+    if sidecar is None: return names
+    trained = lambda: f"trained with catboost {spec['library_versions']['catboost']}, this is {library_versions()['catboost']}"
+    return {"sha256": lambda: _same_bytes(m, cbm, spec), "sidecar": lambda: _same_sidecar(m, sidecar), "contract": lambda: check_contract(spec) or f"{spec['contract']['name']} under {spec['feed_profile']} is known, hash {spec['contract_hash'][:12]}",
+            **names, "golden rows": lambda: _reproduces(cbm, spec, _model_of(cbm, name)), "library": lambda: check_versions(spec) or trained()}
+
 def load_checks(m: Loaded, store: Store) -> list[dict]: # check, ok, finding
     "Every load check of a model in service, on its bytes of this moment."
-    try:
-        cbm, sidecar = bytes_of(m, store)
-        spec, model = read_sidecar(sidecar) if sidecar is not None else m.system.bundle.spec, _model_of(cbm, m.row["model_id"])
+    try: asks = _asks(m, *(found := bytes_of(m, store)))
     except (Refusal, OSError) as e: return [dict(check="file", ok=False, finding=clause(e))]
-    names, library = lambda: check_names(model, spec) or f"the {len(model.feature_names_)} names in the file are the contract's, in order", lambda: check_versions(spec) or f"trained with catboost {spec['library_versions']['catboost']}, this is {library_versions()['catboost']}"
-    asks = {"sha256": lambda: _same_bytes(m, cbm, spec), "sidecar": lambda: _same_sidecar(m, sidecar), "contract": lambda: check_contract(spec) or f"{spec['contract']['name']} under {spec['feed_profile']} is known, hash {spec['contract_hash'][:12]}",
-            "names": names, "golden rows": lambda: _reproduces(cbm, spec, model), "library": library}
-    if sidecar is None: asks = {"names": names}
-    return [dict(check="file", ok=True, finding=f"{len(cbm)} bytes"), *(_ask(k, f) for k, f in asks.items())]
+    return [dict(check="file", ok=True, finding=f"{len(found[0])} bytes"), *(_ask(k, f) for k, f in asks.items())]
 
 # %% ../../nbs/predict/58_inspection.ipynb #bf3fb343
 class Unread:

@@ -330,7 +330,7 @@ def _admit(fleet: Fleet, row: dict, wrong: str | None, # why it contradicts othe
            reading: Reading, store: Store, proven: dict) -> None:
     "Put one live row into service, or say why not; a file that the snapshot lost may come from a built-in entry of the same bytes."
     system, spare = speaks_as(row), [(b, "BUILTIN") for b in BUILTIN if reading.source == "SNAPSHOT" and b["sha256"] == row.get("sha256")]
-    if any(m.system.system_id == system for m in fleet.models): wrong = "the explicit path speaks under this name"
+    if not wrong and any(m.source == "ENV_PATH" and m.system.system_id == system for m in fleet.models): wrong = "the explicit path speaks under this name"
     for r, source in [(row, reading.source), *spare]:
         try:
             if wrong: raise LoadError("registry row", str(row.get("model_id")), wrong)

@@ -5,19 +5,21 @@
 # %% ../../nbs/predict/52_publish.ipynb #4aa34a71
 from __future__ import annotations
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 import polars as pl
 from ..data.tables import conform, table
+from ..data.warehouse import sift
 from .grading import PRED, VERSIONS, WITHDRAWN, stage
 from .systems import System
 from ..settings import Broken, Counts, Refusal, now, sha256_of
 
 # %% auto #0
 __all__ = ['KEY', 'GROUP', 'ACTIVATE', 'PROOF', 'PUBLICATIONS', 'MUTABLE', 'FIRST_SET', 'DIGESTED', 'NEWEST_SET', 'TAIL',
-           'SWITCHED', 'SCRATCH', 'LOG', 'RUNS', 'json_rows', 'hashes', 'distribution', 'replaced_rows', 'version_rows',
-           'activate', 'prove', 'standing_rows', 'digest', 'last_digest', 'publication_rows', 'slate_fault',
-           'forged_vectors', 'switched_by_hand', 'chain_findings', 'broken_links', 'restate_scratched', 'Receipt',
-           'merge_rows', 'publish', 'run_status', 'system_facts', 'worker_run_rows']
+           'SWITCHED', 'SCRATCH', 'LOG', 'RUNS', 'DEAD_AFTER', 'CLOSE_DEAD', 'json_rows', 'hashes', 'distribution',
+           'replaced_rows', 'version_rows', 'activate', 'prove', 'standing_rows', 'digest', 'last_digest',
+           'publication_rows', 'slate_fault', 'forged_vectors', 'switched_by_hand', 'chain_findings', 'broken_links',
+           'restate_scratched', 'Receipt', 'outrun', 'merge_rows', 'arrived_dates', 'publish', 'run_status', 'settled',
+           'close_dead_runs', 'require_started', 'system_facts', 'worker_run_rows']
 
 # %% ../../nbs/predict/52_publish.ipynb #e1756592
 def _plain(name: str, kind: pl.DataType) -> pl.Expr:
@@ -164,7 +166,7 @@ def publication_rows(tx, runs: dict[date, str], # game date -> execution id, the
         previous = new
     return pl.DataFrame(out, schema_overrides={"previous_digest": pl.String})
 
-# %% ../../nbs/predict/52_publish.ipynb #97b1d8f7
+# %% ../../nbs/predict/52_publish.ipynb #058b0a68
 def slate_fault(slate: pl.DataFrame | None, # `standing_rows` of one date
                 link: dict, # its newest publication
                ) -> str | None:
@@ -174,14 +176,14 @@ def slate_fault(slate: pl.DataFrame | None, # `standing_rows` of one date
     if slate is not None and digest(slate.select(DIGESTED[version]), link["previous_digest"]) == link["slate_digest"]: return None
     return f"the rows no longer give the digest of publication {link['publication_number']}"
 
-# %% ../../nbs/predict/52_publish.ipynb #fc619a38
+# %% ../../nbs/predict/52_publish.ipynb #6370f23b
 def forged_vectors(tx, start: date, end: date) -> list[tuple[date, str]]:
     "Dates with a stored vector that does not give its hash."
     vectors = tx.sql(f"SELECT game_date, features_snapshot_json, feature_hash FROM {PRED} WHERE game_date BETWEEN @start AND @end AND (feature_hash IS NOT NULL OR features_snapshot_json IS NOT NULL)", start=start, end=end)
     forged = vectors.filter(hashes(vectors["features_snapshot_json"].fill_null("")).ne_missing(vectors["feature_hash"]))
     return [(d, "a stored vector no longer gives its hash") for d in forged["game_date"].unique().sort()]
 
-# %% ../../nbs/predict/52_publish.ipynb #505fe10f
+# %% ../../nbs/predict/52_publish.ipynb #278fbf5d
 SWITCHED = f"""
 SELECT game_date, COUNTIF(NOT is_active) AS off_, COUNTIF(is_active) AS on_ FROM {PRED}
 WHERE game_date BETWEEN @start AND @end AND is_active = (superseded_by IS NOT NULL OR {WITHDRAWN}) GROUP BY game_date ORDER BY game_date"""
@@ -189,10 +191,10 @@ WHERE game_date BETWEEN @start AND @end AND is_active = (superseded_by IS NOT NU
 def switched_by_hand(tx, start: date, end: date) -> list[tuple[date, str]]:
     "Dates with rows that are inactive without a reason, or active against one."
     got = tx.sql(SWITCHED, start=start, end=end)
-    off = [(d, f"{n} rows were deactivated, though nothing superseded or withdrew them") for d, n, _ in got.iter_rows() if n]
-    return off + [(d, f"{n} rows were re-activated, though they are superseded or withdrawn") for d, _, n in got.iter_rows() if n]
+    off = [(d, f"{int(n)} rows were deactivated, though nothing superseded or withdrew them") for d, n, _ in got.iter_rows() if n]
+    return off + [(d, f"{int(n)} rows were re-activated, though they are superseded or withdrawn") for d, _, n in got.iter_rows() if n]
 
-# %% ../../nbs/predict/52_publish.ipynb #2f2cd019
+# %% ../../nbs/predict/52_publish.ipynb #0f69f1fe
 def chain_findings(tx, start: date, end: date) -> list[tuple[date, str]]: # date, what is wrong; [] when everything holds
     "Slates that differ from what was published, and links that lead nowhere."
     every = tx.sql(f"SELECT game_date, publication_number, slate_digest, previous_digest, digest_version FROM {PUBLICATIONS} ORDER BY game_date, publication_number")
@@ -230,18 +232,43 @@ class Receipt:
     counts: Counts = field(default_factory=Counts)
     superseded: pl.DataFrame = field(default_factory=pl.DataFrame) # game_date, system_id, rows
     publications: pl.DataFrame = field(default_factory=pl.DataFrame)
+    fates: pl.DataFrame = field(default_factory=pl.DataFrame) # game_date, system_id, fate (quarantined, outrun), rows
+
+# %% ../../nbs/predict/52_publish.ipynb #36122196
+def outrun(old: pl.DataFrame, # `replaced_rows`
+           rows: pl.DataFrame, # staged rows
+          ) -> pl.DataFrame: # prediction_id of the staged row, replaced_by of the stored one
+    "Staged rows that are older than the stored row of equal key."
+    pairs = old.select(pl.col("replaced_by").alias("prediction_id"), pl.col("prediction_id").alias("replaced_by"), stood=pl.col("predicted_at"))
+    return rows.join(pairs, on="prediction_id").filter(pl.col("stood") > pl.col("predicted_at")).select("prediction_id", "replaced_by")
+
+# %% ../../nbs/predict/52_publish.ipynb #5556b817
+def _fates(rows: pl.DataFrame, good: pl.DataFrame, late: pl.DataFrame) -> pl.DataFrame: # game_date, system_id, fate, rows
+    "Rows that were not published, per date and system."
+    lost = rows.join(good, on="prediction_id", how="anti", nulls_equal=True).with_columns(fate=pl.lit("quarantined"))
+    old = rows.join(late, on="prediction_id", how="semi").with_columns(fate=pl.lit("outrun"))
+    return pl.concat([lost, old]).group_by("game_date", "system_id", "fate", maintain_order=True).len("rows")
 
 # %% ../../nbs/predict/52_publish.ipynb #bd4cfcb9
 def merge_rows(tx, rows: pl.DataFrame, # prediction rows of one run
-               run_id: str) -> tuple[Counts, pl.DataFrame]: # receipt, replaced rows
+               run_id: str) -> tuple[Counts, pl.DataFrame, pl.DataFrame]: # receipt, replaced rows, fates of the others
     "Version, merge, activate and prove."
-    old = replaced_rows(tx, rows)
-    if old.height: tx.write(VERSIONS, version_rows(old), mode="append", run_id=run_id)
-    counts = tx.write(PRED, rows, run_id=run_id)
+    good = sift(PRED, rows)[0]
+    old = replaced_rows(tx, good)
+    late = outrun(old, good)
+    kept, old = rows.join(late, on="prediction_id", how="anti", nulls_equal=True), old.join(late, left_on="prediction_id", right_on="replaced_by", how="anti")
+    for gone in (old, good.join(late, on="prediction_id")):
+        if gone.height: tx.write(VERSIONS, version_rows(gone), mode="append", run_id=run_id)
+    counts = tx.write(PRED, kept, run_id=run_id)
     if counts.quarantined == rows.height: raise Broken("Every row of the slate broke a rule", "the transaction was rolled back", "nbprops query on nba_orchestration.quarantine")
-    activate(tx, rows)
-    prove(tx, rows, counts.quarantined)
-    return counts, old
+    activate(tx, good)
+    prove(tx, kept, counts.quarantined)
+    return counts + Counts(late.height, set_aside={"older than the row that stands": late.height} if late.height else {}), old, _fates(rows, good, late)
+
+# %% ../../nbs/predict/52_publish.ipynb #90eb591a
+def arrived_dates(tx, rows: pl.DataFrame) -> list[date]:
+    "Dates on which rows of a run stand; a date whose every row was refused has changed nothing."
+    return tx.sql(f"SELECT DISTINCT game_date FROM {PRED} WHERE game_date BETWEEN @start AND @end AND run_id IN (SELECT run_id FROM run_groups) ORDER BY 1", start=rows["game_date"].min(), end=rows["game_date"].max())["game_date"].to_list()
 
 # %% ../../nbs/predict/52_publish.ipynb #b17221b7
 def publish(tx, # open transaction; whatever is raised inside rolls back everything
@@ -251,12 +278,13 @@ def publish(tx, # open transaction; whatever is raised inside rolls back everyth
             run_id: str = "", # stored with quarantined rows
            ) -> Receipt:
     "Write a slate and chain its publications."
-    counts, old = merge_rows(tx, rows, run_id) if rows.height else (Counts(), pl.DataFrame({"game_date": [], "system_id": []}))
-    changed = {*restated, *(rows["game_date"].to_list() if rows.height else ())}
-    if not changed: return Receipt(counts)
+    if rows.height and (strange := set(rows["game_date"].drop_nulls()) - set(runs)): raise Refusal(f"The run was not asked for {min(strange)}", "its rows carry another date", "report this as a bug")
+    counts, old, fates = merge_rows(tx, rows, run_id) if rows.height else (Counts(), pl.DataFrame({"game_date": [], "system_id": []}), pl.DataFrame())
+    changed = sorted({*restated, *(arrived_dates(tx, rows) if rows.height else ())})
+    if not changed: return Receipt(counts, fates=fates)
     pubs = publication_rows(tx, {d: runs[d] for d in changed})
     tx.write(PUBLICATIONS, pubs, mode="append", run_id=run_id)
-    return Receipt(counts, old.group_by("game_date", "system_id").len("rows"), pubs)
+    return Receipt(counts, old.group_by("game_date", "system_id").len("rows"), pubs, fates)
 
 # %% ../../nbs/predict/52_publish.ipynb #8b17ee2d
 LOG, RUNS = "nba_predictions.prediction_execution_log", "nba_predictions.prediction_worker_runs"
@@ -266,6 +294,33 @@ def run_status() -> pl.Expr: # completed, partial, failed, refused
     "How a system's run ended."
     return (pl.when(pl.col("refused")).then(pl.lit("refused")).when(pl.col("rows_written") + pl.col("already") == 0).then(pl.lit("failed"))
             .when(pl.col("error_count") > 0).then(pl.lit("partial")).otherwise(pl.lit("completed")))
+
+# %% ../../nbs/predict/52_publish.ipynb #b7dc0a1e
+def settled(by: pl.DataFrame, # per game_date and system_id: written, predicted, status
+            receipt: Receipt) -> pl.DataFrame: # the same, after the write; + quarantined
+    "What each system did, once it is known what was refused."
+    n = lambda fate: receipt.fates.filter(pl.col("fate") == fate).select("game_date", "system_id", pl.col("rows").cast(pl.Int64).alias(fate)) if receipt.fates.height else pl.DataFrame(schema={"game_date": pl.Date, "system_id": pl.String, fate: pl.Int64})
+    for fate in ("quarantined", "outrun"): by = by.join(n(fate), on=["game_date", "system_id"], how="left", maintain_order="left").with_columns(pl.col(fate).fill_null(0))
+    lost, bad = pl.col("quarantined") + pl.col("outrun"), lambda share: pl.col("quarantined") > share*pl.col("written")
+    status = pl.when(bad(.10)).then(pl.lit("failed")).when(bad(.01) & (pl.col("status") == "completed")).then(pl.lit("partial")).otherwise("status")
+    why = pl.when(pl.col("quarantined") > 0).then(pl.format("{} of {} rows were refused by a rule", "quarantined", "written"))
+    return by.with_columns(status=status, finding=pl.coalesce(why, "finding"), written=pl.col("written") - lost, predicted=pl.col("predicted") - pl.col("quarantined"))
+
+# %% ../../nbs/predict/52_publish.ipynb #4ce2cdb5
+DEAD_AFTER = timedelta(minutes=15)
+CLOSE_DEAD = f"""
+UPDATE {LOG} SET status = 'failed', error_count = 1, error_message = 'the process ended', execution_end_timestamp = @at, updated_at = @at
+WHERE status = 'started' AND execution_start_timestamp < @since"""
+
+def close_dead_runs(tx) -> None:
+    "Turn the `started` marks that nobody will end into `failed`."
+    tx.sql(CLOSE_DEAD, at=now(), since=now() - DEAD_AFTER)
+
+# %% ../../nbs/predict/52_publish.ipynb #78b05d79
+def require_started(tx, ids: dict[date, str]) -> None: # game date -> execution id
+    "Refuse to write where the run did not begin."
+    found = tx.sql(f"SELECT DISTINCT execution_id FROM {LOG} WHERE game_date BETWEEN @start AND @end", start=min(ids), end=max(ids))["execution_id"].to_list()
+    if set(ids.values()) - set(found): raise Broken("The warehouse was replaced while the run was computing", "the beginning of this run is not in its log", "run again; it reads the warehouse that is there now")
 
 # %% ../../nbs/predict/52_publish.ipynb #a9b1a2f0
 def system_facts(systems: list[System], # the systems of a run

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from pathlib import Path
 import polars as pl
+from ..core import eastern_date
 from ..data.artifacts import Store
 from ..data.tables import table
 from ..data.warehouse import Warehouse
@@ -27,7 +28,7 @@ from ..settings import Refusal, build_commit, one_or_none, parse_instant
 
 # %% auto #0
 __all__ = ['COMPANY', 'UNCOMPARED', 'CHANCES', 'LATER', 'SHOWN', 'typed_row', 'stored_row', 'bundle_of', 'served', 'vector_frame',
-           'moments', 'rebuilt_slate', 'company', 'first_date', 'systems_of', 'rerun', 'points_from_vector', 'compared',
+           'moments', 'rebuilt_slate', 'company', 'day_of', 'systems_of', 'rerun', 'points_from_vector', 'compared',
            'regraded', 'differences', 'later_facts', 'changed_facts', 'Replay', 'vector_checks', 'slate_check',
            'replay']
 
@@ -110,15 +111,14 @@ def company(tx, store: Store, row: dict) -> list[Loaded]:
     return [served(bundle_of(tx, store, r), r) for r in tx.sql(COMPANY, d=row["game_date"], r=row["run_id"]).iter_rows(named=True)]
 
 # %% ../../nbs/predict/57_replay.ipynb #d6d439ef
-def first_date(tx, row: dict) -> date:
-    "First game date of the run that wrote a row; a run over many dates leaves one log row for each."
-    got = tx.sql(f"SELECT MIN(game_date) AS d FROM {LOG} WHERE execution_start_timestamp = @t AND prediction_run_mode = @m AND game_date <= @d", t=row["predicted_at"], m=row["prediction_run_mode"], d=row["game_date"])["d"][0]
-    return got or row["game_date"]
+def day_of(row: dict) -> pl.DataFrame: # game_date, cut
+    "The slate of a row as `graded_residuals` asks for it: the date, and the first day that was not over."
+    return pl.DataFrame({"game_date": [row["game_date"]], "cut": [min(row["game_date"], eastern_date(row["as_of"] or row["predicted_at"]))]})
 
 def systems_of(tx, wh, store: Store, row: dict) -> list[System]:
     "The systems that must speak to make a row again."
     worker = Worker(wh, store, fleet=Fleet(company(tx, store, row)))
-    every = worker.systems(graded_residuals(tx, list(worker.baselines), first_date(tx, row)))
+    every = worker.systems(graded_residuals(tx, list(worker.baselines), day_of(row)))
     return [s for s in every if row["model_load_source"] == "CODE" or s.system_id == row["system_id"]]
 
 # %% ../../nbs/predict/57_replay.ipynb #5a1f38c8
@@ -213,7 +213,7 @@ def _replay_text(self: Replay) -> str:
     out += [f"    {r['name']:<{width}} | stored {r['stored']} | replayed {r['replayed']} | {r['verdict']}" for r in self.table.iter_rows(named=True)]
     open_ = sum(r["verdict"] == "not replayable" for r in self.table.iter_rows(named=True))
     fine = "the row comes out of its file and its facts, bit for bit" + (f", but for {open_} values that rest on grades which changed since" if open_ else "")
-    since = self.facts or (["no raw row is younger than the prediction; whatever changed left no time"] if self.verdict != "MATCH" else [])
+    since = [] if self.verdict == "MATCH" else self.facts or ["no raw row is younger than the prediction; whatever changed left no time"]
     return "\n".join([*out, *(f"  since then: {f}" for f in since), f"{self.verdict}: " + (fine if self.verdict == "MATCH" else "the row does not come out as it was stored")])
 
 Replay.__repr__ = _replay_text

@@ -34,8 +34,10 @@ SHAPE = { # column -> (test, what it should be)
 def state_fault(row: dict) -> str | None:
     "What is wrong with the state of a row that would serve."
     state = row.get("state")
-    if state not in DERIVED: return f"the state {state!r} is unknown"
+    if not isinstance(state, str) or state not in DERIVED: return f"the state {state!r} is unknown"
     if any(row.get(k) != v for k, v in derived(state).items()): return f"status, enabled and is_production do not follow from the state '{state}'"
+    name = system_id_of(str(row.get("model_family")), str(row.get("model_id")), state)
+    if state == "production" and row.get("system_id") not in (None, name): return f"a production model of {row.get('model_family')} speaks as {name}, the row says {row['system_id']}"
     return None if state in ("shadow", "production") else f"a {state} model does not serve"
 
 # %% ../../nbs/predict/50aa_row_checks.ipynb #cb4a19cd

@@ -84,7 +84,7 @@ def add_forecast(rows: pl.DataFrame, # slate rows that passed the gate
     rows = rows.with_columns(line_margin=pl.col("predicted_points") - pl.col("line_value"))
     rows = rows.with_columns(recommendation=system.pick(pl.col("line_margin"), pl.col("confidence_score")))
     market = rows.select(no_vig_expr(pl.col("over_price_american"), pl.col("under_price_american"))).to_series()
-    return rows.hstack(chances(system, rows["predicted_points"], rows["line_value"], market))
+    return rows.hstack(chances(system, rows["predicted_points"], rows["line_value"], market, rows["game_date"]))
 
 # %% ../../nbs/predict/50d_rows.ipynb #4027f1c3
 def add_prices(rows: pl.DataFrame) -> pl.DataFrame: # + no_vig_over, fair_price_american, expected_value, best_line, best_price_american, best_sportsbook

@@ -29,7 +29,7 @@ class System:
     contract: Contract           # features that it reads, and which of them it cannot do without
     attribution: dict            # columns of the prediction row that say which bytes predicted
     is_production: bool = False
-    residuals: np.ndarray | None = None # actual - predicted on rows it was not trained on, points; None: no probabilities
+    residuals: np.ndarray | dict | None = None # actual - predicted on rows it was not trained on, points, or one array per game date; None: no probabilities
     centre: float = 0.0          # expected mean(pred - line), points: 0, or the offset of a quantile model
     edge_scale: str = "points"   # probability: anchored to the line, judged by expected value
     inputs: tuple[str, ...] = () # what it reads beside the features, made for the run; stored with the vector
@@ -206,10 +206,21 @@ def chances(system: System,
             predicted: pl.Series, # points
             line: pl.Series, # points, null without a line
             market: pl.Series, # no-vig P(over), null without a price
+            days: pl.Series | None = None, # game dates; needed where the residuals go by the date
            ) -> pl.DataFrame: # p_over, p_push; null without a line or residuals
     "Push-aware probabilities of OVER; those of an anchored model start from the market's."
     none = pl.DataFrame({"p_over": pl.Series([None]*len(line), dtype=pl.Float64), "p_push": pl.Series([None]*len(line), dtype=pl.Float64)})
     if system.residuals is None or not len(line): return none
+    if isinstance(system.residuals, dict): return _by_day(system, predicted, line, market, days, none)
     at = predicted.to_numpy(), line.fill_null(0.0).to_numpy()
     over, push = probabilities(system.residuals, *at) if system.edge_scale == "points" else market_probabilities(system.residuals, *at, market.fill_null(.5).to_numpy())
     return pl.DataFrame({"p_over": over, "p_push": push}).select(pl.when(line.is_not_null()).then(pl.col(c)).alias(c) for c in ("p_over", "p_push"))
+
+# %% ../../nbs/predict/50_systems.ipynb #5d0e7a11
+def _by_day(system: System, predicted: pl.Series, line: pl.Series, market: pl.Series, days: pl.Series, # game dates
+            none: pl.DataFrame, # what a day without residuals says
+           ) -> pl.DataFrame: # p_over, p_push, in the order of the rows
+    "`chances` where every date has residuals of its own."
+    rows = none.with_columns(at=pl.int_range(pl.len()), day=days, predicted=predicted, line=line, market=market)
+    one = lambda f, r: f.select("at").hstack(chances(replace(system, residuals=r), f["predicted"], f["line"], f["market"]))
+    return pl.concat(one(f, system.residuals.get(day)) for (day,), f in rows.partition_by("day", as_dict=True, maintain_order=True).items()).sort("at").drop("at")

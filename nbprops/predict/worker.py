@@ -16,7 +16,7 @@ from .ensembles import BASELINES, WORDS, add_absent, add_words
 from .gate import Marks, Mode, gate, marks, run_mode
 from .grading import ACC, PRED
 from .loading import Fleet, load_fleet, refreshed, require_production, whereabouts
-from .publish import LOG, RUNS, Receipt, distribution, publish, restate_scratched, run_status, system_facts, worker_run_rows
+from .publish import LOG, RUNS, Receipt, close_dead_runs, distribution, publish, require_started, restate_scratched, settled, run_status, system_facts, worker_run_rows
 from .rows import STANDING, Run, add_standing, prediction_rows, revision, standing, system_rows
 from .similarity import SIMILAR, add_similar, read_history
 from .slate import Slate, read_slate
@@ -152,11 +152,16 @@ def usual_volume(tx, start: date) -> dict[str, float]:
 RESIDUAL_DAYS = 60
 
 def graded_residuals(tx, names: list[str], # baselines
-                     start: date, # first game date of the run
-                    ) -> dict[str, np.ndarray]: # actual - predicted, points
-    "Residuals of the baselines' graded rows of the last sixty days, where there are enough."
-    got = tx.sql(f"SELECT system_id, -signed_error AS r FROM {ACC} WHERE game_date BETWEEN @a AND @b AND model_family = 'baseline' AND signed_error IS NOT NULL ORDER BY system_id, r", a=start - timedelta(days=RESIDUAL_DAYS), b=start - timedelta(days=1))
-    return {n: r for n in names if len(r := got.filter(pl.col("system_id") == n)["r"].to_numpy()) >= MIN_RESIDUALS}
+                     games: pl.DataFrame, # resolved games: game_date, cut (first day that was not over)
+                    ) -> dict[str, dict[date, np.ndarray]]: # system_id -> game date -> actual - predicted, points
+    "Residuals of the baselines' graded rows of the sixty days before each slate, as far as they were over, where there are enough."
+    if games.is_empty(): return {}
+    days = games.group_by(day="game_date").agg(pl.col("cut").min())
+    q = f"SELECT system_id, game_date, -signed_error AS r FROM {ACC} WHERE game_date BETWEEN @a AND @b AND model_family = 'baseline' AND signed_error IS NOT NULL"
+    got = tx.sql(q, a=days["day"].min() - timedelta(days=RESIDUAL_DAYS), b=days["cut"].max() - timedelta(days=1)).cast({"system_id": pl.String, "game_date": pl.Date, "r": pl.Float64})
+    seen = got.join_where(days, pl.col("game_date") < pl.col("cut"), pl.col("game_date") >= pl.col("day").dt.offset_by(f"-{RESIDUAL_DAYS}d"))
+    sets = seen.sort("r").group_by("system_id", "day").agg("r").filter(pl.col("r").list.len() >= MIN_RESIDUALS, pl.col("system_id").is_in(names))
+    return {n: {d: r.to_numpy() for d, r in sets.filter(pl.col("system_id") == n).select("day", "r").iter_rows()} for n in sets["system_id"].unique()}
 
 # %% ../../nbs/predict/51_worker.ipynb #45884abc
 def with_history(tx, # open transaction
@@ -312,8 +317,9 @@ def finished_rows(by: pl.DataFrame, # `summarise`
 def _read(self: Worker, start: date, end: date, asof: AsOf, run: Run, ids_for) -> tuple[Inputs, list[System], dict[date, str]]:
     "Everything a run needs, through one connection, and the `started` mark."
     with self.wh.transaction() as tx:
-        self.refresh(tx)
-        slate, every = read_slate(self.wh, start, end, asof, tx), self.systems(graded_residuals(tx, list(self.baselines), start))
+        self.refresh(tx); close_dead_runs(tx)
+        slate = read_slate(self.wh, start, end, asof, tx)
+        every = self.systems(graded_residuals(tx, list(self.baselines), slate.games))
         systems, ids = ids_for(every), {d: run.id_of(d) for d in sorted(slate.games["game_date"].unique())}
         silent = helpers(every, systems)
         inputs = Inputs(with_history(tx, slate, [*silent, *systems], start, end), standing(tx, start, end), usual_volume(tx, start), silent)
@@ -328,8 +334,10 @@ def _write(self: Worker, f: Forecast, slate: Slate, run: Run, mode: Mode, ids: d
     "Publish a forecast and its logs in one transaction."
     by, first = summarise(f), next(iter(ids.values()))
     with self.wh.transaction() as tx:
+        require_started(tx, ids)
         scratched = restate_scratched(tx, min(ids), max(ids), run.stamp) if mode.live else []
         receipt = publish(tx, f.rows, ids, scratched, first)
+        by = settled(by, receipt)
         seconds = time.perf_counter() - began
         done = log_rows(finished_rows(by, slate, receipt, seconds), f.systems, self.paths, run, ids)
         tx.write(LOG, done, run_id=first)

@@ -184,8 +184,64 @@ def demo() -> None:
     subprocess.run([str(Path(sys.executable).with_name("nbprops")), "demo"], env={**os.environ, "NBPROPS_HOME": str(home/"demo")}, capture_output=True, check=True)
     row("demo on the simulated league", f"{time.perf_counter() - t:.0f} s", f"peak {resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss/2**20:.2f} GB", "90 s, 2 GB")
 
+BARE = """
+import json, sys
+import polars as pl
+from catboost import CatBoost
+path = sys.argv[1]
+model = CatBoost().load_model(path)
+with open(path.removesuffix(".cbm") + ".bundle.json") as f: rows = json.load(f)["golden"]["rows"]
+x = pl.DataFrame(rows, schema={n: pl.Float64 for n in model.feature_names_})
+print(model.predict(x)[:3])
+"""
+FIRST = """
+import polars as pl
+from nbprops.predict.worker import Worker
+system = Worker.from_registry(quiet=True).fleet.models[0].system
+x = pl.DataFrame(system.bundle.spec["golden"]["rows"], schema={n: pl.Float64 for n in system.contract.names})
+print(system.predict(x)[:3])
+"""
+SLATE = "from datetime import date; from nbprops.predict.worker import Worker; print(Worker.from_registry(quiet=True).predict(date(2025, 12, 18), force=True).written)"
+STEADY = """
+import os, sys, time
+from datetime import date
+from nbprops.predict.worker import Worker
+w, rss = Worker.from_registry(quiet=True), lambda: next(int(x.split()[1]) for x in open("/proc/self/status") if x.startswith("VmRSS"))/1024
+first, last = int(sys.argv[1]), int(sys.argv[2])
+for i in range(1, last + 1):
+    w.predict(date(2025, 12, 18))
+    if i in (first, last): print(rss())
+"""
+
+def _world() -> tuple[Path, dict]: # home, environment
+    "The light world of the tests, and the environment of a process that lives in it."
+    from tests.predict_world import build_world
+    home = _home()
+    os.environ["NBPROPS_HOME"] = str(home)
+    build_world(home)
+    return home, {**os.environ, "NBPROPS_HOME": str(home), "BUILD_COMMIT_SHA": "0"*40}
+
+def cold_start() -> None:
+    "Whole processes: ten lines that load a file and predict, the worker's first prediction, its first whole slate."
+    home, env = _world()
+    file = next(str(p) for p in sorted((home/"models").rglob("*.cbm")))
+    run = lambda code, *args: subprocess.run([sys.executable, "-c", code, *args], env=env, capture_output=True, check=True)
+    times = {k: [] for k in (BARE, FIRST, SLATE)}
+    for _ in range(7):  # interleaved, so that a busy neighbour hits all three
+        for k in times: t = time.perf_counter(); run(k, file); times[k].append(time.perf_counter() - t)
+    bare, first, slate = (min(times[k]) for k in (BARE, FIRST, SLATE))
+    row("cold start to the first prediction / ten bare lines", f"{first:.2f} s = {first/bare:.2f}x", f"{bare:.2f} s bare CatBoost", "1.6x")
+    row("cold start to a slate that is read, judged, written", f"{slate:.2f} s = {slate/bare:.2f}x", f"{bare:.2f} s bare CatBoost", "1.6x")
+
+def steady(first: int = 100, last: int = 1000) -> None:
+    "Memory of one worker over a thousand runs."
+    _, env = _world()
+    out = subprocess.run([sys.executable, "-c", STEADY, str(first), str(last)], env=env, capture_output=True, text=True, check=True)
+    a, b = (float(x) for x in out.stdout.split())
+    row(f"resident memory after {last:,} slates / after {first}", f"{b:.0f} MB = {b/a:.3f}x", f"{a:.0f} MB", "1.05x")
+
 if __name__ == "__main__":
-    alone, after = ["command", "demo", "features", "growth"], ["training", "seeds", "gates", "registry", "families", "serving"]
+    alone, after = ["command", "demo", "features", "growth", "cold_start", "steady"], ["training", "seeds", "gates", "registry", "families", "serving"]
     names = sys.argv[1:] or alone + after
     played = _played(_home()) if set(after) & set(names) else None
     for n in names: globals()[n](played) if n in after else globals()[n]()
