@@ -6,7 +6,7 @@
 __all__ = ['NARROW', 'WIDE', 'FEBRUARY', 'SERVED', 'RECORD', 'EARLIER', 'SIMULATED', 'AFTERWARDS', 'STEPS', 'clock', 'Story',
            'load_simulated', 'load_feeds', 'load', 'compute_features', 'features', 'train_narrow', 'train_wide',
            'train_noveg', 'train_legacy', 'serve', 'grading', 'attribution', 'daily_report', 'gate_card', 'reports',
-           'play', 'duel', 'summary', 'dropped', 'pasteable', 'closing']
+           'play', 'duel', 'summary', 'dropped', 'silent', 'pasteable', 'closing']
 
 # %% ../nbs/69_story.ipynb #e0b75585
 import os
@@ -137,7 +137,7 @@ def train_legacy(s: Story) -> str:
 
 # %% ../nbs/69_story.ipynb #1d74861e
 def serve(s: Story) -> str:
-    "The worker predicts every slate with production and shadows."
+    "The worker predicts every slate with production, shadows and what is code."
     from nbprops.ops.phases import reconcile
     from nbprops.predict.worker import Worker
     days = [SERVED[0] + timedelta(i) for i in range((SERVED[1] - SERVED[0]).days + 1)]
@@ -147,8 +147,8 @@ def serve(s: Story) -> str:
             with clock(datetime(d.year, d.month, d.day, 11, 30, tzinfo=ET)): runs.append(worker.predict(d, mode="SAME_DAY"))
         reconcile(s.wh, *SERVED) # the runs confirm what the phases before them left pending
     s.found["runs"] = runs
-    n = s.wh.sql("SELECT COUNT(*) AS n, COUNT(DISTINCT system_id) AS k FROM player_prop_predictions WHERE game_date BETWEEN @a AND @b AND is_active", a=SERVED[0], b=SERVED[1])
-    return f"{len(runs)} slates, {n['n'][0]:,} active predictions by {n['k'][0]} systems"
+    s.found["systems"] = n = dict(s.wh.sql("SELECT system_id, COUNT(*) AS n FROM player_prop_predictions WHERE game_date BETWEEN @a AND @b AND is_active GROUP BY system_id ORDER BY system_id", a=SERVED[0], b=SERVED[1]).iter_rows())
+    return f"{len(runs)} slates, {sum(n.values()):,} active predictions by {len(n)} systems"
 
 # %% ../nbs/69_story.ipynb #56b7cae0
 def grading(s: Story) -> str:
@@ -250,17 +250,23 @@ def duel(s: Story) -> str: # one sentence
 
 # %% ../nbs/69_story.ipynb #7b66382c
 def summary(s: Story) -> dict: # for programs
-    "Verdicts, models and paths."
+    "Verdicts, models, systems and paths."
     o = {k: {"model_id": m.bundle.model_id, "verdict": m.verdict, "sha256": m.bundle.sha256, "profile": m.plan.contract.feed_profile, "features": m.plan.contract.count,
              "dropped": [f.name for f in m.plan.contract.dropped]} for k, m in s.models.items()}
-    return {"home": str(home()), "models": o, "duel": duel(s), "attribution": s.found["attribution"].verdict, "daily": s.found["daily"], "card": s.found["card"]}
+    return {"home": str(home()), "models": o, "duel": duel(s), "systems": s.found["systems"], "attribution": s.found["attribution"].verdict, "daily": s.found["daily"], "card": s.found["card"]}
 
 # %% ../nbs/69_story.ipynb #c54f2703
 def dropped(s: Story) -> str: # a paragraph, empty under the full profile
     "What the feeds cannot feed, per model."
     lines = [f"  {m.plan.family}: {m.plan.contract.count} features under {m.plan.contract.feed_profile}; dropped for want of their feed: {', '.join(f.name for f in m.plan.contract.dropped)}"
-             for k, m in s.models.items() if k != "wide" and m.plan.contract.dropped]
+             for k, m in s.models.items() if k not in ("wide", "record") and m.plan.contract.dropped]
     return "\n".join(["Features that these feeds cannot feed:", *lines, ""]) if lines else ""
+
+# %% ../nbs/69_story.ipynb #b05d602e
+def silent(s: Story) -> str: # lines, empty when everybody spoke
+    "Systems that did not speak on these feeds, and why."
+    every = pl.concat(r.skipped for r in s.found["runs"]).filter(pl.col("system_id").is_in(list(s.found["systems"])).not_())
+    return "".join(f"Silent: {name}, {why}.\n" for name, why in every.group_by("system_id", maintain_order=True).agg(pl.col("why").drop_nulls().first()).iter_rows())
 
 # %% ../nbs/69_story.ipynb #536c549f
 def pasteable(words: str, # what follows `nbprops`
@@ -283,7 +289,7 @@ Played on {played}, with a replayed clock.
 Gate: {sentence(wide.report)}
 Production is {s.models['narrow'].bundle.model_id}: it came first and is unproven, because one honest month cannot prove a model.
 Daily validation: {s.found['daily']['sentence']}
-{dropped(s)}
+{silent(s)}{dropped(s)}
 Reports
   daily validation  {s.found['daily']['html']}
   gate card         {s.found['card']['html']}

@@ -21,7 +21,7 @@ def test_the_demo_card_holds_what_a_signer_needs(played):
     order = ["Simulated league", "What changed", "What would change the verdict", "What to do", "Feeds and features", "Evidence", "Both policies side by side", "What this many picks can show", "Looks at these dates", "Does it know the line?", "Comparison", "Pictures", "Bias by tier", "Seeds", "Data", "Identity", "History", "Decision", "Words"]
     at = [re.search(rf">{re.escape(w)}", plain).start() for w in order]
     assert at == sorted(at) and seen.tags.count("svg") == 5
-    for word in ("sha256 of the file", "semantic id", "incident-2026-02", "blind to skill", "narrow", "wide", "3 models with 3 verdicts", out["card"]["model_id"]): assert word in plain, word
+    for word in ("sha256 of the file", "semantic id", "incident-2026-02", "blind to skill", "narrow", "wide", "5 models with 5 verdicts", out["card"]["model_id"]): assert word in plain, word
     assert Path(out["card"]["stored"]).read_bytes() == Path(out["card"]["html"]).read_bytes() and out["card"]["stored"].endswith(".card.html")
     daily = Path(out["daily"]["html"]).read_text()
     assert_quiet(daily)
@@ -40,6 +40,16 @@ def test_every_prediction_names_its_bytes(played):
     home, out = played
     rows = ask(home, "SELECT system_id, model_sha256, COUNT(*) AS n, COUNTIF(model_file_name IS NULL) AS nameless FROM player_prop_predictions WHERE model_load_source != 'CODE' GROUP BY 1, 2")
     assert rows["nameless"].sum() == 0 and set(rows["model_sha256"]) == {m["sha256"] for m in out["models"].values() if m["verdict"] != "REJECT"}
+
+def test_all_eight_systems_have_predictions(played):
+    "Would catch a legacy model that does not serve, or a formula that is silent on complete feeds."
+    home, out = played
+    eight = {"moving_average", "zone_matchup_v1", "similarity_balanced_v1", "ensemble_v1", "ensemble_v1_1", "catboost_v8", "catboost_v9", "catboost_v9_2026_02"}
+    assert eight <= set(out["systems"]) and min(out["systems"].values()) > 500
+    rows = ask(home, "SELECT system_id, model_training_start_date AS a, model_training_end_date AS b, model_family, feature_set FROM player_prop_predictions WHERE system_id IN ('catboost_v8', 'catboost_v9_2026_02') GROUP BY 1, 2, 3, 4, 5 ORDER BY 1")
+    assert rows["feature_set"].to_list() == ["v8", "v9"] and [str(x) for x in rows.row(1)[1:3]] == ["2025-11-02", "2026-01-24"] and str(rows["b"][0]) < "2025-07-01"
+    heard = ask(home, "SELECT COUNTIF(JSON_VALUE(features_snapshot_json, '$.catboost_v8_points') IS NOT NULL) AS n, COUNT(*) AS of FROM player_prop_predictions WHERE system_id = 'ensemble_v1_1'").row(0)
+    assert heard[0] > .9*heard[1]
 
 def test_no_system_has_two_active_rows(played):
     home, _ = played
@@ -94,3 +104,8 @@ def test_the_demo_on_real_feeds(tmp_path):
     assert out.returncode == 0, out.stderr[-3000:]
     found = json.loads(out.stdout)
     assert found["attribution"] == "PASS" and found["models"]["narrow"]["features"] == 26 and found["models"]["noveg"]["features"] == 36
+    assert (found["models"]["v8"]["profile"], found["models"]["v8"]["features"]) == ("box+props", 22)
+    served = {m for m, k in (("catboost_v8", "v8"), ("catboost_v9_2026_02", "record")) if found["models"][k]["verdict"] != "REJECT"}
+    assert set(found["systems"]) >= {"moving_average", "catboost_v9", "ensemble_v1_1"} | served and not {"zone_matchup_v1", "similarity_balanced_v1", "ensemble_v1"} & set(found["systems"])
+    said = dict(ask(tmp_path/"real", "SELECT DISTINCT system_id, error_message FROM prediction_execution_log WHERE system_id IN ('zone_matchup_v1', 'similarity_balanced_v1')").iter_rows())
+    assert said == {s: "opponent_def_rating needs team_box" for s in ("zone_matchup_v1", "similarity_balanced_v1")}
