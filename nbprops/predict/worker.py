@@ -10,6 +10,7 @@ from datetime import date, datetime, timedelta
 import numpy as np
 import polars as pl
 from ..data.artifacts import Store
+from ..data.staging import keep_staging
 from ..data.warehouse import Warehouse
 from ..features.facts import AsOf, parse_as_of, wanted
 from .ensembles import BASELINES, WORDS, add_absent, add_words
@@ -389,7 +390,8 @@ def _top_reasons(outcomes: pl.DataFrame) -> str:
 
 # %% ../../nbs/predict/51_worker.ipynb #300e6e5c
 def _run(self: Worker, inputs: Inputs, live: list[System], run: Run, how: Mode, ids: dict[date, str], began: float) -> tuple[Forecast, Receipt, pl.DataFrame]:
-    "Predict and publish what was read; a run that breaks leaves its reason in the log."
+    "Predict and publish what was read; a run that breaks leaves its reason in the log, and its rows in a file for a day."
+    f = None
     try:
         rows = requested(inputs.slate, how, run.stamp)
         refuse_after_tip(rows, how)
@@ -398,7 +400,7 @@ def _run(self: Worker, inputs: Inputs, live: list[System], run: Run, how: Mode, 
         f = forecast(said[len(inputs.helpers):], run, ids)
         return f, *self._write(f, inputs.slate, run, how, ids, began)
     except BaseException as e:
-        try: self._fail(live, run, ids, e)
+        try: self._fail(live, run, ids, e); keep_staging(next(iter(ids.values())), f and f.rows, PRED, e)
         except (Refusal, OSError) as lost: e.add_note(f"the log could not be written either: {lost}")
         raise
 
