@@ -20,13 +20,48 @@ def jobs(tmp_path):
 
 @pytest.mark.parametrize("fault", [dict(bad=DAYS[3:4]), dict(silent=DAYS[3:4])])
 def test_isolated_and_retried(jobs, fault):
-    assert run_job(jobs, "j", "all", DAYS, work(), 3, dry_run=True) == [] and not job_status(jobs, "j", DAYS[0], DAYS[-1]).height
+    assert run_job(jobs, "j", "all", DAYS, work(), 3, dry_run=True).n("PENDING") == len(DAYS) and not job_status(jobs, "j", DAYS[0], DAYS[-1]).height
     run_job(jobs, "j", "all", DAYS, work(**fault), 3)
     assert job_status(jobs, "j", DAYS[0], DAYS[-1]).filter(status="FAILED")["game_date"].to_list() == DAYS[3:4]
-    assert [(r["game_date"], r["attempts"]) for r in run_job(jobs, "j", "all", DAYS, work(), 3)] == [(DAYS[3], 2)]
-    assert run_job(jobs, "j", "all", DAYS, work(), 3) == []
+    assert [(r["game_date"], r["attempts"]) for r in run_job(jobs, "j", "all", DAYS, work(), 3).rows] == [(DAYS[3], 2)]
+    assert run_job(jobs, "j", "all", DAYS, work(), 3).rows == []
 
 def test_other_build(jobs):
     jobs.write("nba_orchestration.deployments", pl.DataFrame([dict(deployment_id="d", service="s", commit_sha="f"*40, deployment_revision="r", deployed_by="t", model_env_json="{}", is_healthy=True, deployed_at=datetime(2026, 2, 1, tzinfo=timezone.utc))]))
     with pytest.raises(Refusal): check_build(jobs, "s")
     check_build(jobs, "s", "known difference"); check_build(jobs, "other")
+
+def test_a_day_that_was_not_asked_for_is_not_touched(jobs):
+    "Would catch a chunk that spans what is done already, or was never wanted."
+    seen = []
+    def note(a, b): seen.append((a, b)); return work()(a, b)
+    run_job(jobs, "j", "all", [DAYS[0], DAYS[1], DAYS[4]], note)
+    run_job(jobs, "j", "all", DAYS, note)
+    assert seen == [(DAYS[0], DAYS[1]), (DAYS[4], DAYS[4]), (DAYS[2], DAYS[3]), (DAYS[5], DAYS[6])]
+
+@pytest.fixture
+def served(league, tmp_path):
+    "A private small world with one production model and a shadow."
+    from tests.predict_world import build_world, copy_world
+    (tmp_path/"first").mkdir(); build_world(tmp_path/"first", league=league)
+    return copy_world(tmp_path/"first", tmp_path/"home")
+
+def test_predictions_of_a_range_resume_and_refuse(served):
+    "Would catch a job that does things twice, goes on without features, or lets a reason be forgotten."
+    from nbprops.predict.backfill import backfill_predictions, days_between
+    from tests.predict_world import DAY, LAST, PRED, dump
+    wh, _, make = served
+    w, days = make(), days_between(DAY, LAST)
+    first = backfill_predictions(w, days)
+    assert first.exit_code == 0 and first.n("OK") == 2 and first.total("rows_written") == wh.sql(f"SELECT COUNT(*) AS n FROM {PRED}").item() > 0 and set(first.models) >= {"catboost_v9", "moving_average"}
+    before = dump(wh)
+    assert backfill_predictions(w, days).skipped == 2 and backfill_predictions(w, days, dry_run=True, force=True).n("PENDING") == 2 and dump(wh) == before
+    wh.sql("DELETE FROM nba_predictions.ml_feature_store_v2 WHERE game_date = @d", d=LAST)
+    bad = backfill_predictions(w, days, force=True, systems=["catboost_v9"])
+    assert (bad.exit_code, bad.n("OK"), bad.n("FAILED")) == (1, 1, 1)
+    said = bad.rows[-1]
+    assert said["game_date"] == LAST and said["failure_class"] == "MISSING_UPSTREAM" and "0 of" in said["last_error"] and "nbprops backfill phase4" in said["last_error"]
+    with pytest.raises(Refusal, match="reason"): backfill_predictions(w, days, skip_mlfs_check=True)
+    with pytest.raises(Refusal, match="nobody"): backfill_predictions(w, days, systems=["nobody"])
+    backfill_predictions(w, [DAY], force=True, systems=["catboost_v9"], skip_mlfs_check=True, reason="a trial")
+    assert wh.sql("SELECT DISTINCT bypass_reason AS r, system_id FROM nba_predictions.prediction_execution_log WHERE bypass_reason IS NOT NULL").rows() == [("a trial", "catboost_v9")]

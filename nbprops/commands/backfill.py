@@ -6,10 +6,12 @@
 __all__ = ['backfill_app', 'backfill_phase4', 'backfill_predictions', 'backfill_grading']
 
 # %% ../../nbs/commands/76_backfill_commands.ipynb #1952c573
+from datetime import date
 from typing import Annotated, Optional
 import typer
 from .base import AsJson, Day, negative, show, span
 from .serve import worker_of
+from ..settings import Refusal
 
 # %% ../../nbs/commands/76_backfill_commands.ipynb #513e2986
 backfill_app = typer.Typer(help="Compute a range of dates.", no_args_is_help=True)
@@ -26,14 +28,38 @@ def backfill_phase4(start_date: Day = None, end_date: Day = None, as_json: AsJso
     from nbprops.story import compute_features
     show(compute_features(Warehouse(), *span(start_date, end_date)), as_json)
 
+# %% ../../nbs/commands/76_backfill_commands.ipynb #ce3b9960
+def _dates(dates: str | None, start_date: str | None, end_date: str | None) -> list:
+    "Named dates or a range, never both."
+    from nbprops.predict.backfill import days_between
+    if dates and (start_date or end_date): raise Refusal("--dates and a range were both given", "they ask for different things", "give one of them")
+    return [span(d, d)[0] for d in dates.split(",")] if dates else days_between(*span(start_date, end_date))
+
+# %% ../../nbs/commands/76_backfill_commands.ipynb #a6f56ad6
+def _tips(wh, days: list) -> None:
+    "Say how long it is to the first tip-off that is still to come."
+    import sys
+    from nbprops.settings import now
+    t = wh.sql("SELECT MIN(game_start_utc) AS t FROM nba_reference.nba_schedule WHERE game_date BETWEEN @a AND @b AND game_start_utc > @now", a=min(days), b=max(days), now=now())["t"].item()
+    if t: print(f"{(t - now()).total_seconds()/60:.0f} minutes to the first tip-off", file=sys.stderr)
+
 # %% ../../nbs/commands/76_backfill_commands.ipynb #7539ef91
 @backfill_app.command("predictions")
-def backfill_predictions(dates: Annotated[Optional[str], typer.Option(help="D[,D...]; instead of a range.")] = None, start_date: Day = None, end_date: Day = None, systems: Annotated[Optional[str], typer.Option(help="System ids, comma-separated; default: all live.")] = None, force: Annotated[bool, typer.Option("--force", help="Regenerate through versions; default: missing players only.")] = False, as_json: AsJson = False) -> None:
-    "Predict past or present slates with the live models; rows made after the tip-off say so."
-    wanted = [span(d, d) for d in dates.split(",")] if dates else [span(start_date, end_date)]
-    worker = worker_of()
-    runs = [worker.predict_range(a, b, mode="BACKFILL", force=force, systems=systems.split(",") if systems else None) for a, b in wanted]
-    show(runs if as_json else "\n".join(str(r) for r in runs), as_json)
+def backfill_predictions(dates: Annotated[Optional[str], typer.Option(help="D[,D...]; instead of a range.")] = None, start_date: Day = None, end_date: Day = None, systems: Annotated[Optional[str], typer.Option(help="System ids, comma-separated; default: all live.")] = None,
+                         force: Annotated[bool, typer.Option("--force", help="Regenerate through versions; default: missing players only.")] = False, resume: Annotated[bool, typer.Option("--resume/--no-resume", help="Leave out dates of the range that are done.")] = True,
+                         skip_mlfs_check: Annotated[bool, typer.Option("--skip-mlfs-check", help="Predict although features are missing; needs --reason.")] = False, min_mlfs_coverage: Annotated[float, typer.Option(help="Smallest share of expected players with features, percent.")] = 90.0,
+                         reason: Annotated[Optional[str], typer.Option(help="Why a check is left out, or another build is used; kept on record.")] = None, dry_run: Annotated[bool, typer.Option("--dry-run", help="Say which dates would be done; change nothing.")] = False,
+                         status: Annotated[bool, typer.Option("--status", help="Show what is remembered of the dates; do nothing.")] = False, as_json: AsJson = False) -> None:
+    "Predict past or present slates with the live models; rows made after the tip-off say so. Exit code 1 when a date failed."
+    from nbprops.data.jobs import job_status
+    from nbprops.data.warehouse import Warehouse
+    from nbprops.predict.backfill import backfill_predictions as fill
+    if status and not (dates or start_date): return show(job_status(Warehouse(), "predictions", date.min, date.max), as_json)
+    days = _dates(dates, start_date, end_date)
+    if status: return show(job_status(Warehouse(), "predictions", min(days), max(days)), as_json)
+    _tips(Warehouse(), days)
+    m = fill(worker_of(), days, systems.split(",") if systems else None, force, resume and not dates, skip_mlfs_check, min_mlfs_coverage, reason, dry_run)
+    show(m, as_json); negative(m.exit_code == 1)
 
 # %% ../../nbs/commands/76_backfill_commands.ipynb #2fdf7612
 @backfill_app.command("grading")
