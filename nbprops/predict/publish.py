@@ -15,11 +15,12 @@ from ..settings import Broken, Counts, Refusal, now, sha256_of
 
 # %% auto #0
 __all__ = ['KEY', 'GROUP', 'ACTIVATE', 'PROOF', 'PUBLICATIONS', 'MUTABLE', 'FIRST_SET', 'DIGESTED', 'NEWEST_SET', 'TAIL',
-           'SWITCHED', 'SCRATCH', 'LOG', 'RUNS', 'DEAD_AFTER', 'CLOSE_DEAD', 'json_rows', 'hashes', 'distribution',
-           'replaced_rows', 'version_rows', 'activate', 'prove', 'standing_rows', 'digest', 'last_digest',
-           'publication_rows', 'slate_fault', 'forged_vectors', 'switched_by_hand', 'chain_findings', 'broken_links',
-           'restate_scratched', 'Receipt', 'outrun', 'merge_rows', 'arrived_dates', 'publish', 'run_status', 'settled',
-           'close_dead_runs', 'require_started', 'system_facts', 'worker_run_rows']
+           'SWITCHED', 'SCRATCH', 'FATES', 'LOG', 'RUNS', 'DEAD_AFTER', 'CLOSE_DEAD', 'json_rows', 'hashes',
+           'distribution', 'replaced_rows', 'version_rows', 'activate', 'prove', 'standing_rows', 'digest',
+           'last_digest', 'publication_rows', 'slate_fault', 'forged_vectors', 'switched_by_hand', 'chain_findings',
+           'broken_links', 'restate_scratched', 'Receipt', 'outrun', 'blocked_models', 'merge_rows', 'arrived_dates',
+           'publish', 'run_status', 'settled', 'answered', 'close_dead_runs', 'require_started', 'system_facts',
+           'worker_run_rows']
 
 # %% ../../nbs/predict/52_publish.ipynb #e1756592
 def _plain(name: str, kind: pl.DataType) -> pl.Expr:
@@ -226,15 +227,17 @@ def restate_scratched(tx, start: date, end: date, # game dates, inclusive
     return tx.sql(f"SELECT DISTINCT game_date FROM {PRED} WHERE game_date BETWEEN @start AND @end AND restatement_reason = 'late_scratch' AND updated_at = @at ORDER BY 1", start=start, end=end, at=stamp)["game_date"].to_list()
 
 # %% ../../nbs/predict/52_publish.ipynb #06695590
+FATES = {"game_date": pl.Date, "game_id": pl.String, "player_lookup": pl.String, "system_id": pl.String, "fate": pl.String} # fate: quarantined, outrun, blocked
+
 @dataclass
 class Receipt:
     "What a publication wrote."
     counts: Counts = field(default_factory=Counts)
     superseded: pl.DataFrame = field(default_factory=pl.DataFrame) # game_date, system_id, rows
     publications: pl.DataFrame = field(default_factory=pl.DataFrame)
-    fates: pl.DataFrame = field(default_factory=pl.DataFrame) # game_date, system_id, fate (quarantined, outrun), rows
+    fates: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=FATES)) # rows that were not published
 
-# %% ../../nbs/predict/52_publish.ipynb #36122196
+# %% ../../nbs/predict/52_publish.ipynb #5541c243
 def outrun(old: pl.DataFrame, # `replaced_rows`
            rows: pl.DataFrame, # staged rows
           ) -> pl.DataFrame: # prediction_id of the staged row, replaced_by of the stored one
@@ -242,30 +245,37 @@ def outrun(old: pl.DataFrame, # `replaced_rows`
     pairs = old.select(pl.col("replaced_by").alias("prediction_id"), pl.col("prediction_id").alias("replaced_by"), stood=pl.col("predicted_at"))
     return rows.join(pairs, on="prediction_id").filter(pl.col("stood") > pl.col("predicted_at")).select("prediction_id", "replaced_by")
 
-# %% ../../nbs/predict/52_publish.ipynb #5556b817
-def _fates(rows: pl.DataFrame, good: pl.DataFrame, late: pl.DataFrame) -> pl.DataFrame: # game_date, system_id, fate, rows
-    "Rows that were not published, per date and system."
-    lost = rows.join(good, on="prediction_id", how="anti", nulls_equal=True).with_columns(fate=pl.lit("quarantined"))
-    old = rows.join(late, on="prediction_id", how="semi").with_columns(fate=pl.lit("outrun"))
-    return pl.concat([lost, old]).group_by("game_date", "system_id", "fate", maintain_order=True).len("rows")
+# %% ../../nbs/predict/52_publish.ipynb #1c6de9c6
+def blocked_models(tx) -> list[str]: # model ids
+    "Models that may not be published, [] when the registry cannot be asked."
+    try: return tx.sql("SELECT model_id FROM nba_predictions.model_registry WHERE state IN ('blocked', 'rejected') ORDER BY model_id")["model_id"].to_list()
+    except Refusal: return []
+
+# %% ../../nbs/predict/52_publish.ipynb #be2228f7
+def _fate(rows: pl.DataFrame, name: str) -> pl.DataFrame: # columns of `FATES`
+    "Rows that shared a fate."
+    return rows.select(*(c for c in FATES if c != "fate"), fate=pl.lit(name))
 
 # %% ../../nbs/predict/52_publish.ipynb #bd4cfcb9
 def merge_rows(tx, rows: pl.DataFrame, # prediction rows of one run
                run_id: str) -> tuple[Counts, pl.DataFrame, pl.DataFrame]: # receipt, replaced rows, fates of the others
     "Version, merge, activate and prove."
-    good = sift(PRED, rows)[0]
+    off = pl.col("model_id").is_in(blocked_models(tx)).fill_null(False)
+    sent, blocked = rows.filter(~off), rows.filter(off)
+    good = sift(PRED, sent)[0]
     old = replaced_rows(tx, good)
     late = outrun(old, good)
-    kept, old = rows.join(late, on="prediction_id", how="anti", nulls_equal=True), old.join(late, left_on="prediction_id", right_on="replaced_by", how="anti")
+    kept, old = sent.join(late, on="prediction_id", how="anti", nulls_equal=True), old.join(late, left_on="prediction_id", right_on="replaced_by", how="anti")
     for gone in (old, good.join(late, on="prediction_id")):
         if gone.height: tx.write(VERSIONS, version_rows(gone), mode="append", run_id=run_id)
     counts = tx.write(PRED, kept, run_id=run_id)
-    if counts.quarantined == rows.height: raise Broken("Every row of the slate broke a rule", "the transaction was rolled back", "nbprops query on nba_orchestration.quarantine")
-    activate(tx, good)
-    prove(tx, kept, counts.quarantined)
-    return counts + Counts(late.height, set_aside={"older than the row that stands": late.height} if late.height else {}), old, _fates(rows, good, late)
+    if rows.height and counts.quarantined == rows.height: raise Broken("Every row of the slate broke a rule", "the transaction was rolled back", "nbprops query on nba_orchestration.quarantine")
+    activate(tx, good); prove(tx, kept, counts.quarantined)
+    fates = pl.concat([_fate(sent.join(good, on="prediction_id", how="anti", nulls_equal=True), "quarantined"), _fate(sent.join(late, on="prediction_id", how="semi"), "outrun"), _fate(blocked, "blocked")])
+    aside = {k: n for k, n in (("older than the row that stands", late.height), ("its model was blocked meanwhile", blocked.height)) if n}
+    return counts + Counts(sum(aside.values()), set_aside=aside), old, fates
 
-# %% ../../nbs/predict/52_publish.ipynb #90eb591a
+# %% ../../nbs/predict/52_publish.ipynb #90aa410f
 def arrived_dates(tx, rows: pl.DataFrame) -> list[date]:
     "Dates on which rows of a run stand; a date whose every row was refused has changed nothing."
     return tx.sql(f"SELECT DISTINCT game_date FROM {PRED} WHERE game_date BETWEEN @start AND @end AND run_id IN (SELECT run_id FROM run_groups) ORDER BY 1", start=rows["game_date"].min(), end=rows["game_date"].max())["game_date"].to_list()
@@ -279,7 +289,7 @@ def publish(tx, # open transaction; whatever is raised inside rolls back everyth
            ) -> Receipt:
     "Write a slate and chain its publications."
     if rows.height and (strange := set(rows["game_date"].drop_nulls()) - set(runs)): raise Refusal(f"The run was not asked for {min(strange)}", "its rows carry another date", "report this as a bug")
-    counts, old, fates = merge_rows(tx, rows, run_id) if rows.height else (Counts(), pl.DataFrame({"game_date": [], "system_id": []}), pl.DataFrame())
+    counts, old, fates = merge_rows(tx, rows, run_id) if rows.height else (Counts(), pl.DataFrame({"game_date": [], "system_id": []}), pl.DataFrame(schema=FATES))
     changed = sorted({*restated, *(arrived_dates(tx, rows) if rows.height else ())})
     if not changed: return Receipt(counts, fates=fates)
     pubs = publication_rows(tx, {d: runs[d] for d in changed})
@@ -295,18 +305,26 @@ def run_status() -> pl.Expr: # completed, partial, failed, refused
     return (pl.when(pl.col("refused")).then(pl.lit("refused")).when(pl.col("rows_written") + pl.col("already") == 0).then(pl.lit("failed"))
             .when(pl.col("error_count") > 0).then(pl.lit("partial")).otherwise(pl.lit("completed")))
 
-# %% ../../nbs/predict/52_publish.ipynb #b7dc0a1e
+# %% ../../nbs/predict/52_publish.ipynb #c7f3a525
 def settled(by: pl.DataFrame, # per game_date and system_id: written, predicted, status
             receipt: Receipt) -> pl.DataFrame: # the same, after the write; + quarantined
     "What each system did, once it is known what was refused."
-    n = lambda fate: receipt.fates.filter(pl.col("fate") == fate).select("game_date", "system_id", pl.col("rows").cast(pl.Int64).alias(fate)) if receipt.fates.height else pl.DataFrame(schema={"game_date": pl.Date, "system_id": pl.String, fate: pl.Int64})
-    for fate in ("quarantined", "outrun"): by = by.join(n(fate), on=["game_date", "system_id"], how="left", maintain_order="left").with_columns(pl.col(fate).fill_null(0))
-    lost, bad = pl.col("quarantined") + pl.col("outrun"), lambda share: pl.col("quarantined") > share*pl.col("written")
-    status = pl.when(bad(.10)).then(pl.lit("failed")).when(bad(.01) & (pl.col("status") == "completed")).then(pl.lit("partial")).otherwise("status")
-    why = pl.when(pl.col("quarantined") > 0).then(pl.format("{} of {} rows were refused by a rule", "quarantined", "written"))
-    return by.with_columns(status=status, finding=pl.coalesce(why, "finding"), written=pl.col("written") - lost, predicted=pl.col("predicted") - pl.col("quarantined"))
+    n = lambda fate: receipt.fates.filter(pl.col("fate") == fate).group_by("game_date", "system_id").agg(pl.len().cast(pl.Int64).alias(fate))
+    for fate in ("quarantined", "outrun", "blocked"): by = by.join(n(fate), on=["game_date", "system_id"], how="left", maintain_order="left").with_columns(pl.col(fate).fill_null(0))
+    lost, bad = pl.sum_horizontal("quarantined", "outrun", "blocked"), lambda share: pl.col("quarantined") > share*pl.col("written")
+    status = pl.when(bad(.10) | (pl.col("blocked") > 0)).then(pl.lit("failed")).when(bad(.01) & (pl.col("status") == "completed")).then(pl.lit("partial")).otherwise("status")
+    why = pl.when(pl.col("blocked") > 0).then(pl.lit("its model was blocked while the run was computing")).when(pl.col("quarantined") > 0).then(pl.format("{} of {} rows were refused by a rule", "quarantined", "written"))
+    return by.with_columns(status=status, finding=pl.coalesce(why, "finding"), written=pl.col("written") - lost, predicted=pl.col("predicted") - pl.col("quarantined") - pl.col("blocked"))
 
-# %% ../../nbs/predict/52_publish.ipynb #4ce2cdb5
+# %% ../../nbs/predict/52_publish.ipynb #a43b3030
+def answered(outcomes: pl.DataFrame, # one row per game, player and system: reason, written
+             receipt: Receipt) -> pl.DataFrame:
+    "Outcomes in which a row that was not published is not called written."
+    lost = receipt.fates.select("game_id", "player_lookup", "system_id", "fate").unique(["game_id", "player_lookup", "system_id"])
+    out = outcomes.join(lost, on=["game_id", "player_lookup", "system_id"], how="left", maintain_order="left")
+    return out.with_columns(written=pl.col("written") & pl.col("fate").is_null(), reason=pl.coalesce("reason", "fate")).drop("fate")
+
+# %% ../../nbs/predict/52_publish.ipynb #4070d436
 DEAD_AFTER = timedelta(minutes=15)
 CLOSE_DEAD = f"""
 UPDATE {LOG} SET status = 'failed', error_count = 1, error_message = 'the process ended', execution_end_timestamp = @at, updated_at = @at
@@ -316,7 +334,7 @@ def close_dead_runs(tx) -> None:
     "Turn the `started` marks that nobody will end into `failed`."
     tx.sql(CLOSE_DEAD, at=now(), since=now() - DEAD_AFTER)
 
-# %% ../../nbs/predict/52_publish.ipynb #78b05d79
+# %% ../../nbs/predict/52_publish.ipynb #d15d4cad
 def require_started(tx, ids: dict[date, str]) -> None: # game date -> execution id
     "Refuse to write where the run did not begin."
     found = tx.sql(f"SELECT DISTINCT execution_id FROM {LOG} WHERE game_date BETWEEN @start AND @end", start=min(ids), end=max(ids))["execution_id"].to_list()

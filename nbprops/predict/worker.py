@@ -16,7 +16,7 @@ from .ensembles import BASELINES, WORDS, add_absent, add_words
 from .gate import Marks, Mode, gate, marks, run_mode
 from .grading import ACC, PRED
 from .loading import Fleet, load_fleet, refreshed, require_production, whereabouts
-from .publish import LOG, RUNS, Receipt, close_dead_runs, distribution, publish, require_started, restate_scratched, settled, run_status, system_facts, worker_run_rows
+from .publish import LOG, RUNS, Receipt, answered, close_dead_runs, distribution, publish, require_started, restate_scratched, settled, run_status, system_facts, worker_run_rows
 from .rows import STANDING, Run, add_standing, prediction_rows, revision, standing, system_rows
 from .similarity import SIMILAR, add_similar, read_history
 from .slate import Slate, read_slate
@@ -161,7 +161,7 @@ def graded_residuals(tx, names: list[str], # baselines
     got = tx.sql(q, a=days["day"].min() - timedelta(days=RESIDUAL_DAYS), b=days["cut"].max() - timedelta(days=1)).cast({"system_id": pl.String, "game_date": pl.Date, "r": pl.Float64})
     seen = got.join_where(days, pl.col("game_date") < pl.col("cut"), pl.col("game_date") >= pl.col("day").dt.offset_by(f"-{RESIDUAL_DAYS}d"))
     sets = seen.sort("r").group_by("system_id", "day").agg("r").filter(pl.col("r").list.len() >= MIN_RESIDUALS, pl.col("system_id").is_in(names))
-    return {n: {d: r.to_numpy() for d, r in sets.filter(pl.col("system_id") == n).select("day", "r").iter_rows()} for n in sets["system_id"].unique()}
+    return {n: {d: np.asarray(r) for d, r in sets.filter(pl.col("system_id") == n).select("day", "r").iter_rows()} for n in sets["system_id"].unique()}
 
 # %% ../../nbs/predict/51_worker.ipynb #45884abc
 def with_history(tx, # open transaction
@@ -342,7 +342,7 @@ def _write(self: Worker, f: Forecast, slate: Slate, run: Run, mode: Mode, ids: d
         done = log_rows(finished_rows(by, slate, receipt, seconds), f.systems, self.paths, run, ids)
         tx.write(LOG, done, run_id=first)
         stamps = dict(build_commit_sha=pl.lit(build_commit()), deployment_revision=pl.lit(revision()))
-        tx.write(RUNS, worker_run_rows(f.outcomes, run.stamp, seconds).with_columns(**stamps), run_id=first)
+        tx.write(RUNS, worker_run_rows(answered(f.outcomes, receipt), run.stamp, seconds).with_columns(**stamps), run_id=first)
     return receipt, by
 
 Worker._write = _write
