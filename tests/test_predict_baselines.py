@@ -386,3 +386,11 @@ def test_probabilities_rest_on_graded_rows(served, monkeypatch):
     worker().predict(LAST)
     got = stored(wh, f"game_date = DATE '{LAST}' AND has_prop_line").group_by("system_id").agg(with_p=pl.col("p_over").is_not_null().mean())
     assert dict(got.iter_rows()) == {s: 1.0 for s in EIGHT}
+
+@pytest.mark.parametrize("system", [ZM, SM, "ensemble_v1", "ensemble_v1_1", "catboost_v8"])
+def test_each_system_is_made_again_from_its_facts(served, system):
+    "Would catch a system whose row cannot be found again when file and facts are the same."
+    from nbprops.predict.replay import replay
+    wh, store, _ = served
+    got = replay(stored(wh, f"system_id = '{system}' AND has_prop_line")["prediction_id"][0], wh, store)
+    assert got.verdict == "MATCH", str(got)
