@@ -165,7 +165,8 @@ def test_a_disk_that_fills_up(served, tmp_path, monkeypatch):
         assert everything(wh) == before and invariants(wh, dead=True) == {} and e.value.exit_code == 3
     with no_room(60_000), pytest.raises(Broken) as e: wh.publish()
     sentence(e.value, "file system", "File too large")
-    assert sorted(p.name for p in (tmp_path/"home").iterdir()) == files
+    assert sorted(p.name for p in (tmp_path/"home").iterdir() if p.name != "staging") == files # the rows of the failed runs are kept apart, whole
+    assert not [p for p in (tmp_path/"home"/"staging").glob("*") if p.suffix not in (".parquet", ".json")]
     with no_room(500): assert any("snapshot" in x for x in worker().fleet.warnings)
     assert (tmp_path/"home"/"worker"/"registry.json").read_bytes() == registry
     assert w.predict(LAST, mode="SAME_DAY", force=True).written and wh.publish().exists() and invariants(wh, dead=True) == {}
@@ -498,7 +499,7 @@ def test_a_model_that_is_blocked_in_mid_run_is_not_published(served, tmp_path, m
     shadow = reg.rows("system_id = 'catboost_v9_shadow'")["model_id"][0]
     monkeypatch.setattr(module, "forecast", lambda *a: (real(*a), reg.block(shadow, "wrong"))[0])
     r = worker().predict(LAST, mode="SAME_DAY", force=True)
-    assert wh.sql(f"SELECT COUNT(*) FROM {PRED} WHERE is_active AND model_id = @m", m=shadow).item() == 0 and r.receipt.counts.set_aside["its model was blocked meanwhile"] == r.receipt.counts.read//3
+    assert wh.sql(f"SELECT COUNT(*) FROM {PRED} WHERE is_active AND model_id = @m", m=shadow).item() == 0 and r.receipt.counts.set_aside["its model was blocked meanwhile"] == wh.sql(f"SELECT COUNT(*) FROM {PRED} WHERE run_id = @r AND system_id = 'catboost_v9'", r=r.run_id).item() > 0
     assert wh.sql(f"SELECT status FROM {LOG} WHERE execution_id = @r AND system_id = 'catboost_v9_shadow'", r=r.run_id).item() == "failed" and r.exit_code == 0 and invariants(wh) == {}
 
 # --- the clock and the slate
