@@ -240,8 +240,23 @@ def steady(first: int = 100, last: int = 1000) -> None:
     a, b = (float(x) for x in out.stdout.split())
     row(f"resident memory after {last:,} slates / after {first}", f"{b:.0f} MB = {b/a:.3f}x", f"{a:.0f} MB", "1.05x")
 
+def regenerate(s) -> None:
+    "One date of one or several models again, beside the bare model call and a bare insert."
+    from tests.benchmarks.slates import regenerate as measure
+    measure(s, row)
+
+def range_28(s) -> None:
+    "Four weeks through every live system."
+    from tests.benchmarks.slates import range_28 as measure
+    measure(s, row)
+
+def grading() -> None:
+    "A million graded rows beside the bare join into a table."
+    from tests.benchmarks.grades import grade_million
+    grade_million(row)
+
 if __name__ == "__main__":
-    alone, after = ["command", "demo", "features", "growth", "cold_start", "steady"], ["training", "seeds", "gates", "registry", "families", "serving"]
+    alone, after = ["command", "demo", "features", "growth", "cold_start", "steady", "grading"], ["training", "seeds", "gates", "registry", "families", "serving", "regenerate", "range_28"]
     names = sys.argv[1:] or alone + after
     played = _played(_home()) if set(after) & set(names) else None
     for n in names: globals()[n](played) if n in after else globals()[n]()
