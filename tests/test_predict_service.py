@@ -39,7 +39,7 @@ def test_a_request_is_a_run(served):
     r = client.post("/predict", json={"date": str(LAST), "mode": "SAME_DAY"})
     body = r.json()
     assert r.status_code == 200 and body["exit_code"] == 0 and body["written"] == wh.sql(f"SELECT COUNT(*) FROM {PRED} WHERE run_id = @r", r=body["run_id"]).item() > 0
-    assert set(body["models"]) == {"catboost_v9", "catboost_v9_shadow"} and body["changed"] == [] and {s["system_id"] for s in body["systems"]} == {*body["models"], "moving_average"}
+    assert set(body["models"]) == {"catboost_v9", "catboost_v9_shadow"} and body["changed"] == [] and {s["system_id"] for s in body["systems"]} == {*body["models"], "moving_average", "zone_matchup_v1", "similarity_balanced_v1", "ensemble_v1", "ensemble_v1_1"}
     again = client.post("/predict", json={"date": str(LAST)}).json()
     assert again["written"] == 0 and again["exit_code"] == 0
     one = client.post("/predict", json={"force": True, "systems": ["catboost_v9"]}).json()
