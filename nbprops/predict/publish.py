@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 import polars as pl
 from ..data.tables import conform, table
-from .grading import PRED, VERSIONS, WITHDRAWN, stage
+from .record import PRED, VERSIONS, WITHDRAWN, stage
 from .systems import System
 from ..settings import Broken, Counts, Refusal, now, sha256_of
 
