@@ -7,7 +7,7 @@ __all__ = ['BUSY_SECONDS', 'to_duckdb', 'statements', 'merge_statement', 'with_a
            'Transaction', 'merge_staged', 'write_rows', 'Warehouse', 'typed_select', 'breached', 'sql']
 
 # %% ../../nbs/data/12_warehouse.ipynb #6f1c88c1
-import os, time, uuid
+import os, re, time, uuid
 from contextlib import contextmanager
 from datetime import date
 from functools import lru_cache
@@ -48,7 +48,6 @@ BUSY_SECONDS = 30.0 # how long a busy warehouse is waited for
 
 def _holder(message: str) -> str:
     "Who holds the lock, from DuckDB's message."
-    import re
     m = re.search(r"held in (\S+) \(PID (\d+)\)", message)
     if not m: return "another process"
     try: cmd = Path(f"/proc/{m[2]}/cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
@@ -321,7 +320,6 @@ def _migrate(self: Warehouse) -> list[str]: # GoogleSQL statements that were run
 
 def _ddl(sql: str) -> str:
     "DDL for DuckDB: partitions and clusters are BigQuery's; a bare NUMERIC is 38 digits, 9 of them decimals."
-    import re
     head = sql.split("\nPARTITION BY")[0].split("\nCLUSTER BY")[0]
     return to_duckdb(re.sub(r"\bNUMERIC\b(?!\()", "NUMERIC(38,9)", head))
 
@@ -373,8 +371,8 @@ def breached(con, t: Table, source: str, lim: dict, # what follows FROM, aliased
     "Whether any stored or staged row breaks a rule that refuses rows."
     empty = " + ".join(f"count(*) - count(t.{c.name})" for c in t.columns if c.required)
     if _run(con, f"SELECT {empty} FROM {source}", lim)[0][0]: return True
-    strict = [r for r in rules_of(t.name) if r.severity == "ERROR"]
-    read = sorted({n for r in strict for n in (r.field, *r.broken.meta.root_names())})
+    words = {w for r in rules_of(t.name) for w in (r.field, *re.findall(r"\w+", str(r.broken)))}
+    read = [c for c in t.names if c in words]
     if not read: return False
     return "ERROR" in check(t.name, _frame(con, f"SELECT {', '.join(f't.{c}' for c in read)} FROM {source}", lim))["severity"]
 
