@@ -122,12 +122,12 @@ def grade_statement() -> str: # GoogleSQL
             f"judged AS (SELECT *, {RESULT} AS result, {VOID_REASON} AS void_reason, actual_points IS NULL AS is_voided, {TIER} AS scoring_tier,{MEASURES}\nFROM facts)\n"
             f"SELECT {typed} FROM (SELECT *, {correct} FROM judged) AS g")
 
-# %% ../../nbs/predict/53_grading.ipynb #902b46a0
+# %% ../../nbs/predict/53_grading.ipynb #9056c17f
 STATISTICS = ("actual_points", "minutes_played", "is_voided") # a change of one of these is a correction
 STAMPED = "@at AS graded_at, @commit AS grading_commit_sha"
 FIRST = f"SELECT g.*, 1 AS grade_version, {STAMPED} FROM (\n{grade_statement()}) AS g"
 
-# %% ../../nbs/predict/53_grading.ipynb #85fd9ce7
+# %% ../../nbs/predict/53_grading.ipynb #42070548
 def same_key(a: str, b: str, # aliases
             ) -> str: # GoogleSQL condition
     "Equality of the natural key of a graded row."
@@ -138,7 +138,7 @@ def differs(columns, # names
     "Whether one of the columns changed."
     return "(" + " OR ".join(f"n.{c} IS DISTINCT FROM w.{c}" for c in columns) + ")"
 
-# %% ../../nbs/predict/53_grading.ipynb #3661130a
+# %% ../../nbs/predict/53_grading.ipynb #1d6199cd
 FATE = f"""
 CREATE OR REPLACE TEMP TABLE grading_fate AS
 SELECT n.game_id, n.player_lookup, n.system_id, w.game_id IS NOT NULL AS known, w.grade_version AS was,
@@ -148,12 +148,12 @@ AGAIN = f"""
 SELECT n.*, COALESCE(f.was, 1) + IF(f.corrected, 1, 0) AS grade_version, {STAMPED}
 FROM graded_rows AS n JOIN grading_fate AS f ON {same_key('n', 'f')} WHERE f.changed"""
 
-# %% ../../nbs/predict/53_grading.ipynb #f3479690
+# %% ../../nbs/predict/53_grading.ipynb #091f4b55
 STALE = f"""EXISTS (SELECT 1 FROM grading_games AS g WHERE g.game_id = w.game_id AND g.state <> 'PENDING')
   AND NOT EXISTS (SELECT 1 FROM grading_record AS r WHERE {same_key('r', 'w')})"""
 DROP_STALE = f"DELETE FROM {ACC} AS w WHERE w.game_date BETWEEN @start AND @end AND {STALE}"
 
-# %% ../../nbs/predict/53_grading.ipynb #ea57a074
+# %% ../../nbs/predict/53_grading.ipynb #bb8002ca
 REPLACED = f"""
 WITH gone AS (
   SELECT w.*, IF(f.corrected, 'statistic', 'line_or_prediction') AS reason FROM {ACC} AS w JOIN grading_fate AS f ON {same_key('w', 'f')}
@@ -167,7 +167,7 @@ def replaced_grades(tx, start: date, end: date) -> pl.DataFrame: # rows of grade
     old = tx.sql(REPLACED, start=start, end=end)
     return old.select("game_id", "player_lookup", "system_id", "prediction_id", "reason", "game_date", "version_number", "grade_version", "graded_at", row_json=json_rows(old.select(table(ACC).names)), replaced_at=pl.lit(now()))
 
-# %% ../../nbs/predict/53_grading.ipynb #546d1721
+# %% ../../nbs/predict/53_grading.ipynb #7145bb8f
 def keep_replaced(tx, old: pl.DataFrame, # `replaced_grades`, from before the write
                  ) -> int: # rows copied
     "Copy the rows that are no longer there, word for word."
@@ -177,7 +177,7 @@ def keep_replaced(tx, old: pl.DataFrame, # `replaced_grades`, from before the wr
     gone = old.filter(~pl.col("row_json").is_in(json_rows(left.select(table(ACC).names)).implode()))
     return tx.write(GRADES, gone, mode="append").written if gone.height else 0
 
-# %% ../../nbs/predict/53_grading.ipynb #c7cf2280
+# %% ../../nbs/predict/53_grading.ipynb #a3142952
 def write_grades(tx, start: date, end: date) -> Counts: # every graded row has a fate
     "Write the graded rows of the record; needs `grading_record` and `grading_closing`."
     p, run = dict(start=start, end=end), f"grading-{start}-{end}"
@@ -289,7 +289,7 @@ def grade(wh, # a `Warehouse`
         empty = sorted(set(games.filter(pl.col("state") == "COMPLETE")["game_date"]) - seen)
         return GradeReport(start, end, counts, results.drop("played"), games, coverage(tx, start, end), empty)
 
-# %% ../../nbs/predict/53_grading.ipynb #7437185b
+# %% ../../nbs/predict/53_grading.ipynb #54591d73
 def restored(rows: pl.DataFrame, # with row_json, as kept in `grade_versions`
             ) -> pl.DataFrame: # rows of prediction_accuracy
     "The kept words of replaced rows, as rows again."
@@ -298,7 +298,7 @@ def restored(rows: pl.DataFrame, # with row_json, as kept in `grade_versions`
     out = rows.select(r=pl.col("row_json").str.json_decode(pl.Struct({c: pl.String if timed(k) else k for c, k in kinds.items()}))).unnest("r")
     return out.with_columns(pl.col(c).str.to_date() if k == pl.Date else pl.col(c).str.to_datetime("%Y-%m-%dT%H:%M:%S%.6f%:z", time_zone="UTC") for c, k in kinds.items() if timed(k))
 
-# %% ../../nbs/predict/53_grading.ipynb #a08d79fd
+# %% ../../nbs/predict/53_grading.ipynb #da5c6957
 def grade_history(wh, # a `Warehouse`
                   game_id: str, player_lookup: str,
                   system_id: str | None = None, # default: all
@@ -310,7 +310,7 @@ def grade_history(wh, # a `Warehouse`
     kinds = {**table(ACC).schema(audit=True), **{c: table(GRADES).column(c).frame for c in ("version_number", "reason", "replaced_at")}}
     return pl.concat([told.cast(kinds), new.cast(table(ACC).schema(audit=True))], how="diagonal").sort("system_id", "version_number", nulls_last=True)
 
-# %% ../../nbs/predict/53_grading.ipynb #86a9c96b
+# %% ../../nbs/predict/53_grading.ipynb #7faf6379
 def closing_value(rows: pl.DataFrame, # graded rows: system_id, game_date, recommendation, clv_points, clv_prob
                  ) -> pl.DataFrame: # system_id, picks, n (with a later close), clv_points, low, high, beat_pct, n_prob, clv_prob
     "Mean closing-line value per system, with its interval over days."
