@@ -127,7 +127,7 @@ def test_a_replaced_grade_keeps_its_prediction(world):
         C.find_versions(C.Scope(tx, store, now(), {r: C.age_of(r) for r in AGES}))
         one = tx.sql("SELECT MIN(prediction_id) AS p FROM doomed_versions").item()
         v = tx.sql(f"SELECT * FROM {VERSIONS} WHERE prediction_id = @p", p=one).row(0, named=True)
-        tx.write("nba_predictions.grade_versions", pl.DataFrame([{k: v[k] for k in ("game_id", "player_lookup", "system_id", "prediction_id", "game_date", "row_json")} | dict(reason="statistic", grade_version=1, graded_at=now(), replaced_at=now())]))
+        tx.write("nba_predictions.grade_versions", pl.DataFrame([{k: v[k] for k in ("game_id", "player_lookup", "system_id", "prediction_id", "game_date", "row_json")} | dict(reason="statistic", version_number=1, grade_version=1, graded_at=now(), replaced_at=now())]))
     snapshot = json.loads(v["row_json"])["line_snapshot_id"]
     take(wh, store, "prediction_versions"); take(wh, store, "line_snapshots")
     assert one in doomed and wh.sql(f"SELECT COUNT(*) AS n FROM {VERSIONS} WHERE prediction_id = @p", p=one).item() == 1

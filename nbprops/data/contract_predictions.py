@@ -96,10 +96,10 @@ declare("nba_predictions.prediction_accuracy", key="game_id player_lookup system
     """)
 
 # %% ../../nbs/data/10c_predictions.ipynb #6f1e22a1
-declare("nba_predictions.grade_versions", key="game_id player_lookup system_id grade_version graded_at", partition="game_date", writer="grading, before it replaces a graded row", doc="What a graded row said before it was graded again.", columns="""
+declare("nba_predictions.grade_versions", key="game_id player_lookup system_id version_number", partition="game_date", writer="grading, before it replaces or withdraws a graded row", doc="What a graded row said before it was graded again.", columns="""
     STRING!: game_id, player_lookup, system_id, prediction_id, row_json (the replaced graded row, complete); reason (statistic, line_or_prediction, withdrawn)
     DATE!: game_date
-    INT64!: grade_version (of the replaced row)
+    INT64!: version_number (1 for the oldest copy of a row, then 2, 3 ...), grade_version (of the replaced row)
     TIMESTAMP!: graded_at, replaced_at
     """)
 

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['BUSY_SECONDS', 'FAULTS', 'to_duckdb', 'statements', 'mount_of', 'disk_fault', 'merge_statement', 'with_audit',
            'quarantine_rows', 'with_quarantine_id', 'Transaction', 'merge_staged', 'write_rows', 'sift', 'Warehouse',
-           'sql']
+           'typed_select', 'breached', 'sql']
 
 # %% ../../nbs/data/12_warehouse.ipynb #6f1c88c1
 import os, re, time, uuid
@@ -15,7 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 import polars as pl
 from ..settings import Broken, Counts, Refusal, build_commit, canonical_json, db_path, now, replay_now
-from .rules import check
+from .rules import check, rules_of
 from .tables import TABLES, Table, add_column_statement, conform, create_statement, table
 
 # %% ../../nbs/data/12_warehouse.ipynb #3d5b4ee4
@@ -236,23 +236,29 @@ def _bounds(t: Table, frame: pl.DataFrame) -> tuple[str, dict]:
     undated = f" OR t.{t.partition} IS NULL" if frame[t.partition].null_count() else ""
     return f"(t.{t.partition} BETWEEN $lo AND $hi{undated})", {"lo": frame[t.partition].min(), "hi": frame[t.partition].max()}
 
-# %% ../../nbs/data/12_warehouse.ipynb #d446e02e
-def merge_staged(con, t: Table, columns: list[str], # of the temporary table staged
-                 n: int, # its rows
-                 where: str, lim: dict, # bounds of the target, from `_bounds`
+# %% ../../nbs/data/12_warehouse.ipynb #e64a2561
+def _prove_unique(con, t: Table, where: str, lim: dict) -> None:
+    "Raise, and so roll back, when a key of these partitions occurs twice."
+    twice = _run(con, f"SELECT count(*) FROM (SELECT 1 FROM {t.name} t WHERE {where} GROUP BY {', '.join(t.key)} HAVING count(*) > 1)", lim)[0][0]
+    if twice: raise Broken(f"{twice} keys of {t.name} are no longer unique", "the write was rolled back", "nbprops query with the key to see them")
+
+# %% ../../nbs/data/12_warehouse.ipynb #f3bc9429
+def merge_staged(con, t: Table, cols: list[str], n: int, # columns and number of the rows in `staged`
+                 where: str, lim: dict, # the partitions they lie in
                  mode: str = "merge", replace: tuple[date, date] | None = None) -> int: # rows already present
-    "Merge what is staged into a table; returns how many rows were there already."
-    content, names = [c for c in columns if c in t.content], ", ".join(columns)
+    "Merge the table `staged` and prove the key."
+    content = [c for c in cols if c in t.content]
     matched, present = _run(con, f"SELECT count(*), count(*) FILTER (WHERE {_same(content)}) FROM {t.name} t JOIN staged s ON {_on(t)} WHERE {where}", lim)[0]
     if mode == "append" and matched: raise Refusal(f"{matched} rows are in {t.name} already", "the table is append-only", "nothing was changed")
+    names = ", ".join(cols)
     if not matched and not replace: _run(con, f"INSERT INTO {t.name} ({names}) SELECT {names} FROM staged")   # nothing to merge with
     elif present < n or replace:
         span = {"start": replace[0], "end": replace[1]} if replace else {}
-        _run(con, to_duckdb(merge_statement(t, columns, bool(replace))), span)
-    twice = _run(con, f"SELECT count(*) FROM (SELECT 1 FROM {t.name} t WHERE {where} GROUP BY {', '.join(t.key)} HAVING count(*) > 1)", lim)[0][0]
-    if twice: raise Broken(f"{twice} keys of {t.name} are no longer unique", "the write was rolled back", "nbprops query with the key to see them")
+        _run(con, to_duckdb(merge_statement(t, cols, bool(replace))), span)
+    _prove_unique(con, t, where, lim)
     return present
 
+# %% ../../nbs/data/12_warehouse.ipynb #d446e02e
 def write_rows(con, t: Table, frame: pl.DataFrame, mode: str = "merge", replace: tuple[date, date] | None = None) -> int: # rows already present
     "Stage rows and merge them into a table."
     _stage(con, t, frame)
@@ -420,6 +426,58 @@ def _wh_write(self: Warehouse, name: str, frame: pl.DataFrame, **kwargs) -> Coun
     with self.transaction() as tx: return tx.write(name, frame, **kwargs)
 
 Warehouse.write = _wh_write
+
+# %% ../../nbs/data/12_warehouse.ipynb #94c41e94
+def typed_select(con, t: Table, query: str, params: dict, # DuckDB query with its parameters
+                ) -> tuple[str, dict, list[str]]: # query, parameters, columns
+    "A query with the columns of a table: declared types, NULL for what is missing, audit columns filled."
+    have = [r[0] for r in _run(con, f"DESCRIBE {query}", params)]
+    shape = with_audit(t, conform(t.name, pl.DataFrame({c: [None] for c in have})))
+    kinds, fill = {c.name: c.duck for c in t.columns}, {f"fill_{c}": shape[c][0] for c in shape.columns if c not in have}
+    cols = ", ".join(f"CAST({'q.' if c in have else '$fill_'}{c} AS {kinds[c]}) AS {c}" for c in shape.columns)
+    return f"SELECT {cols} FROM ({query}) AS q", params | fill, shape.columns
+
+# %% ../../nbs/data/12_warehouse.ipynb #ab899bb4
+def breached(con, t: Table, source: str, lim: dict, # what follows FROM, aliased t; its parameters
+            ) -> bool:
+    "Whether any stored or staged row breaks a rule that refuses rows."
+    empty = [f"count(*) - count(t.{c.name})" for c in t.columns if c.required]
+    odd = [f"count(*) FILTER (WHERE NOT isfinite(t.{c.name}))" for c in t.columns if c.duck == "DOUBLE"] # NaN and infinity are no numbers
+    if _run(con, f"SELECT {' + '.join(empty + odd)} FROM {source}", lim)[0][0]: return True
+    words = {w for r in rules_of(t.name) for w in (r.field, *re.findall(r"\w+", str(r.broken)))}
+    read = [c for c in t.names if c in words]
+    if not read: return False
+    return "ERROR" in check(t.name, _frame(con, f"SELECT {', '.join(f't.{c}' for c in read)} FROM {source}", lim))["severity"]
+
+# %% ../../nbs/data/12_warehouse.ipynb #f7579505
+def _write_query(self: Transaction,
+                 name: str, # table with a partition column
+                 query: str, # one GoogleSQL SELECT; its columns are declared columns
+                 span: tuple[date, date], # partitions that its rows lie in
+                 run_id: str = "", # stored with quarantined rows
+                 **params) -> Counts: # values of @name
+    "`write` for the rows of a query: straight in where the dates are empty, staged and merged otherwise."
+    t, con, lim = table(name), self.con, dict(lo=span[0], hi=span[1])
+    where = f"t.{t.partition} BETWEEN $lo AND $hi"
+    select, params, cols = typed_select(con, t, sql := to_duckdb(query), {k: v for k, v in params.items() if f"${k}" in sql})
+    held = lambda: _run(con, f"SELECT count(*) FROM {t.name} t WHERE {where}", lim)[0][0]
+    if not held():
+        n = _run(con, f"INSERT INTO {t.name} ({', '.join(cols)}) {select}", params)[0][0]
+        if n != held(): raise Broken(f"Rows of {t.name} lie outside {span[0]}..{span[1]}", "the write was rolled back", "report this as a bug")
+        if not breached(con, t, f"{t.name} t WHERE {where}", lim): _prove_unique(con, t, where, lim); return Counts(n, n)
+        _run(con, f"DELETE FROM {t.name} AS t WHERE {where}", lim)   # the long way, through quarantine
+    return _write_staged(self, t, select, params, cols, where, lim, run_id)
+
+def _write_staged(self: Transaction, t: Table, select: str, params: dict, cols: list[str], where: str, lim: dict, run_id: str) -> Counts:
+    "Stage a typed query and merge it; a breach goes through `write`."
+    _run(self.con, f"CREATE OR REPLACE TEMP TABLE staged AS {select}", params)
+    if breached(self.con, t, "staged t", {}): return self.write(t.name, _frame(self.con, "FROM staged", {}), run_id=run_id)
+    n, keys = _run(self.con, f"SELECT count(*), (SELECT count(*) FROM (SELECT DISTINCT {', '.join(t.key)} FROM staged)) FROM staged")[0]
+    if n > keys: raise Refusal(f"{n - keys} rows repeat a key of {t.name}", "the query gives them twice", "mend the query")
+    present = merge_staged(self.con, t, cols, n, where, lim)
+    return Counts(n, n - present, 0, present).check(t.name)
+
+Transaction.write_query = _write_query
 
 # %% ../../nbs/data/12_warehouse.ipynb #e7d6bb47
 def _script(self: Warehouse,

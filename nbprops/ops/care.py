@@ -16,7 +16,8 @@ from ..data.staging import drop_staging, stale_staging
 from ..data.tables import TABLES, table
 from ..data.warehouse import Transaction, Warehouse
 from ..model.registry import HISTORY, REGISTRY, paths
-from ..predict.grading import ACC, PRED, VERSIONS, WITHDRAWN, game_states, postponed_games, record_rows
+from ..predict.grading import ACC
+from ..predict.record import PRED, VERSIONS, WITHDRAWN, games_of, record_rows
 from ..predict.loading import snapshot_dir
 from ..settings import Broken, Counts, Refusal, now
 
@@ -81,7 +82,7 @@ def judged_now(s: Scope) -> None:
     "Leave the record rows of all old dates with versions in `grading_record`."
     first = s.tx.sql(f"SELECT MIN(game_date) AS d FROM {VERSIONS} WHERE game_date < @cut", cut=s.cut("prediction_versions"))["d"].item()
     start, end = first or s.cut("prediction_versions"), s.cut("prediction_versions") - timedelta(days=1)
-    games = pl.concat([game_states(s.tx, start, end), postponed_games(s.tx, start, end)], how="vertical_relaxed")
+    games = games_of(s.tx, start, end)
     record_rows(s.tx, games, start, end)
 
 # %% ../../nbs/ops/68_care.ipynb #3eea82ce

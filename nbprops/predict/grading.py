@@ -7,115 +7,30 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 import polars as pl
-from ..core import TIERS, eastern_date
+from ..core import TIERS
 from ..data.declare import Column
-from ..data.inplace import stage_query, write_staged
 from ..data.lines import line_of_record
 from ..data.tables import table
+from .publish import json_rows
+from .record import PATIENCE, PRED, VERSIONS, WITHDRAWN, games_of, record_rows, stage
 from ..settings import Counts, Refusal, build_commit, now
+from ..stats import block_mean
 
 # %% auto #0
-__all__ = ['PRED', 'VERSIONS', 'ACC', 'COPIED', 'RENEWED', 'RESULTS', 'PATIENCE', 'GAMES', 'WITHDRAWN', 'RECORD', 'CLOSING',
-           'FACTS', 'RESULT', 'VOID_REASON', 'TIER', 'CLOSE_MINUS_TAKEN', 'MEASURES', 'STATISTICS', 'STAMPS', 'OWN',
-           'GRADED', 'GRADES', 'REPLACED', 'COVERAGE', 'DROP_STALE', 'game_states', 'postponed_games', 'stage',
-           'record_rows', 'from_json', 'copied_rows', 'closing_lines', 'vig_free', 'grade_statement', 'differs',
-           'typed', 'versioned_statement', 'replaced_grades', 'coverage_verdict', 'coverage', 'GradeReport',
-           'grade_rows', 'count_results', 'grade']
+__all__ = ['ACC', 'GRADES', 'COPIED', 'RENEWED', 'RESULTS', 'CLOSING', 'OFFERS', 'FACTS', 'RESULT', 'VOID_REASON', 'TIER',
+           'CLOSE_MINUS_TAKEN', 'MEASURES', 'STAMPS', 'OWN', 'STATISTICS', 'STAMPED', 'FIRST', 'FATE', 'AGAIN', 'STALE',
+           'DROP_STALE', 'REPLACED', 'COVERAGE', 'TALLY', 'from_json', 'copied_rows', 'closing_lines', 'vig_free',
+           'grade_statement', 'same_key', 'differs', 'replaced_grades', 'keep_replaced', 'write_grades',
+           'coverage_verdict', 'coverage', 'GradeReport', 'count_results', 'grade', 'restored', 'grade_history',
+           'closing_value']
 
 # %% ../../nbs/predict/53_grading.ipynb #e7973596
-PRED, VERSIONS, ACC = "nba_predictions.player_prop_predictions", "nba_predictions.prediction_versions", "nba_predictions.prediction_accuracy"
+ACC, GRADES = "nba_predictions.prediction_accuracy", "nba_predictions.grade_versions"
 
 # %% ../../nbs/predict/53_grading.ipynb #a442dd3e
 COPIED = [c.name for c in table(ACC).columns if c.name in table(PRED).names and c.name not in ("created_at", "updated_at", "replay_now")]
 RENEWED = ("prediction_made_before_game",) # judged by the latest tip-off: a game that was moved forward leaves late rows behind
 RESULTS = ("WIN", "LOSS", "PUSH", "VOID", "PASS", "NO_LINE")
-
-# %% ../../nbs/predict/53_grading.ipynb #de469448
-PATIENCE = timedelta(hours=48) # how long a score that does not add up holds a game back
-
-# %% ../../nbs/predict/53_grading.ipynb #3859beb9
-GAMES = """
-WITH sides AS (
-  SELECT game_id, team_abbr, COUNTIF(NOT is_dnp AND minutes_played > 0) AS played, SUM(points) AS points
-  FROM nba_analytics.player_game_summary WHERE game_date BETWEEN @start AND @end GROUP BY game_id, team_abbr),
-boxes AS (
-  SELECT s.game_id, COUNTIF(b.played >= 8) AS closed,
-    COUNTIF(b.points <> IF(b.team_abbr = s.home_team_tricode, s.home_team_score, s.away_team_score)) AS off
-  FROM nba_reference.nba_schedule AS s JOIN sides AS b ON b.game_id = s.game_id AND b.team_abbr IN (s.home_team_tricode, s.away_team_tricode)
-  WHERE s.game_date BETWEEN @start AND @end GROUP BY s.game_id),
-judged AS (
-  SELECT s.game_id, s.game_date, s.game_start_utc AS tip, s.game_status, CASE
-      WHEN s.game_status <> 3 THEN 'not final' WHEN COALESCE(b.closed, 0) < 2 THEN 'box not closed'
-      WHEN s.home_team_score IS NULL OR s.away_team_score IS NULL THEN 'score not held'
-      WHEN b.off > 0 THEN 'points do not add up' END AS finding,
-    COALESCE(s.game_start_utc <= @late, s.game_date < @late_date) AS old
-  FROM nba_reference.nba_schedule AS s LEFT JOIN boxes AS b ON b.game_id = s.game_id
-  WHERE s.game_date BETWEEN @start AND @end)
-SELECT game_id, game_date, tip, game_status, finding,
-  IF(finding IS NULL OR (old AND finding IN ('score not held', 'points do not add up')), 'COMPLETE', 'PENDING') AS state
-FROM judged ORDER BY game_date, game_id"""
-
-# %% ../../nbs/predict/53_grading.ipynb #0c18ef2f
-def game_states(tx, # open transaction
-                start: date, end: date, # game dates, inclusive
-               ) -> pl.DataFrame: # game_id, game_date, tip, game_status, finding, state
-    "COMPLETE or PENDING for every scheduled game, with what was found."
-    late = now() - PATIENCE
-    return tx.sql(GAMES, start=start, end=end, late=late, late_date=eastern_date(late))
-
-# %% ../../nbs/predict/53_grading.ipynb #5d510d8a
-def postponed_games(tx, start: date, end: date) -> pl.DataFrame: # same columns as `game_states`
-    "Games that carry predictions but left the schedule."
-    return tx.sql(f"""SELECT p.game_id, MIN(p.game_date) AS game_date, CAST(NULL AS TIMESTAMP) AS tip, 1 AS game_status, 'left the schedule' AS finding, 'POSTPONED' AS state
-        FROM {PRED} AS p LEFT JOIN nba_reference.nba_schedule AS s ON s.game_id = p.game_id
-        WHERE p.game_date BETWEEN @start AND @end AND s.game_id IS NULL GROUP BY p.game_id""", start=start, end=end)
-
-# %% ../../nbs/predict/53_grading.ipynb #3f4c66fb
-WITHDRAWN = "(invalidated_at IS NOT NULL AND invalidation_reason IS DISTINCT FROM 'late_scratch')" # GoogleSQL: taken off the slate
-
-# %% ../../nbs/predict/53_grading.ipynb #dd8cd4a5
-RECORD = f"""
-CREATE OR REPLACE TEMP TABLE grading_record AS
-WITH seen AS (
-  SELECT prediction_id, game_id, player_lookup, system_id, predicted_at, is_active, prediction_made_before_game AS claimed,
-    IF({WITHDRAWN}, invalidated_at, NULL) AS withdrawn_at, FALSE AS replaced, recommendation, has_prop_line
-  FROM {PRED} WHERE game_date BETWEEN @start AND @end
-  UNION ALL
-  SELECT prediction_id, game_id, player_lookup, system_id, predicted_at, FALSE AS is_active,
-    CAST(JSON_VALUE(row_json, '$.prediction_made_before_game') AS BOOL) AS claimed, IF({WITHDRAWN}, invalidated_at, NULL) AS withdrawn_at, TRUE AS replaced,
-    JSON_VALUE(row_json, '$.recommendation') AS recommendation, CAST(JSON_VALUE(row_json, '$.has_prop_line') AS BOOL) AS has_prop_line
-  FROM (SELECT *, CAST(JSON_VALUE(row_json, '$.invalidated_at') AS TIMESTAMP) AS invalidated_at, JSON_VALUE(row_json, '$.invalidation_reason') AS invalidation_reason
-    FROM {VERSIONS} WHERE game_date BETWEEN @start AND @end) AS v),
-judged AS (
-  SELECT s.*, g.game_date, g.state, g.game_status, IF(g.tip IS NULL, s.claimed, s.predicted_at < g.tip) AS live,
-    COALESCE(s.withdrawn_at < g.tip, s.withdrawn_at IS NOT NULL) AS blocked
-  FROM seen AS s JOIN grading_games AS g ON g.game_id = s.game_id),
-ranked AS (
-  SELECT j.*, ROW_NUMBER() OVER (PARTITION BY game_id, player_lookup, system_id
-    ORDER BY live DESC, predicted_at DESC, replaced, is_active DESC, prediction_id) AS place
-  FROM judged AS j WHERE live OR is_active),
-cleared AS (
-  SELECT r.*, MAX(IF(place = 1 AND blocked, 1, 0)) OVER (PARTITION BY game_id, player_lookup, system_id) AS empty FROM ranked AS r)
-SELECT prediction_id, game_id, game_date, player_lookup, system_id, state, game_status, replaced, recommendation, has_prop_line, live FROM cleared
-WHERE NOT blocked AND IF(empty = 1, NOT live AND is_active, place = 1)"""
-
-# %% ../../nbs/predict/53_grading.ipynb #ea8c793e
-def stage(tx, # open transaction
-          name: str, # temporary table
-          frame: pl.DataFrame,
-         ) -> None:
-    "A frame as a temporary table of the transaction."
-    tx.con.register(f"{name}_frame", frame)
-    tx.con.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS SELECT * FROM {name}_frame").fetchall()
-    tx.con.unregister(f"{name}_frame")
-
-# %% ../../nbs/predict/53_grading.ipynb #ae587b99
-def record_rows(tx, games: pl.DataFrame, # `game_states`, postponed games included
-                start: date, end: date) -> int: # rows; they are left in the temporary table grading_record
-    "Find the one row of each game, player and system that is judged."
-    stage(tx, "grading_games", games)
-    tx.sql(RECORD, start=start, end=end)
-    return tx.sql("SELECT COUNT(*) AS n FROM grading_record").item()
 
 # %% ../../nbs/predict/53_grading.ipynb #c77a1cf1
 def from_json(c: Column, # a column of the prediction table
@@ -136,16 +51,17 @@ def copied_rows() -> str: # GoogleSQL
 # %% ../../nbs/predict/53_grading.ipynb #26015745
 CLOSING = {"game_id": pl.String, "player_lookup": pl.String, "closing_line": pl.Float64, "closing_line_snapshot_id": pl.String, "closing_at": pl.Datetime("us", "UTC"),
            "closing_over_price_american": pl.Int64, "closing_under_price_american": pl.Int64}
+OFFERS = "game_id, player_lookup, bookmaker, data_source, snapshot_id, snapshot_timestamp, minutes_before_tipoff, points_line, ladder_rungs, over_price_american, under_price_american"
 
 # %% ../../nbs/predict/53_grading.ipynb #c109f5d5
-def closing_lines(tx, games: pl.DataFrame, # game_id, game_date, tip
+def closing_lines(tx, games: pl.DataFrame, # game_id, game_date, tip, state
                   start: date, end: date) -> pl.DataFrame: # columns of `CLOSING`
-    "Line of record at tip-off of every player of the games."
-    props = tx.sql("SELECT * FROM nba_raw.odds_api_player_points_props WHERE game_date BETWEEN @start AND @end", start=start, end=end)
+    "Line of record at tip-off of every player of the games that were played."
+    props = tx.sql(f"SELECT {OFFERS} FROM nba_raw.odds_api_player_points_props WHERE game_date BETWEEN @start AND @end", start=start, end=end)
     if props.is_empty(): return pl.DataFrame(schema=CLOSING)
     books, feeds = (tx.sql(f"SELECT * FROM nba_reference.{t}") for t in ("sportsbooks", "feeds"))
     noon_after = (pl.col("game_date").cast(pl.Datetime("us", "UTC")) + pl.duration(hours=36))
-    asof = games.select("game_id", as_of=pl.coalesce("tip", noon_after), game_start_utc="tip")
+    asof = games.filter(pl.col("state") != "POSTPONED").select("game_id", as_of=pl.coalesce("tip", noon_after), game_start_utc="tip")
     out = line_of_record(props, asof, books, feeds)
     named = {"closing_line": "line", "closing_line_snapshot_id": "snapshot_id", "closing_at": "snapshot_timestamp", "closing_over_price_american": "over_price_american", "closing_under_price_american": "under_price_american"}
     return out.select("game_id", "player_lookup", **named).cast(CLOSING)
@@ -155,7 +71,7 @@ FACTS = """
 reports AS (
   SELECT g.game_id, i.player_lookup, i.injury_status FROM nba_raw.nbac_injury_report AS i
   JOIN grading_games AS g ON i.report_timestamp < g.tip AND i.report_timestamp >= TIMESTAMP_SUB(g.tip, INTERVAL 24 HOUR)
-  WHERE i.report_date BETWEEN DATE_SUB(@start, INTERVAL 2 DAY) AND @end
+  WHERE i.report_date BETWEEN DATE_SUB(@start, INTERVAL 2 DAY) AND DATE_ADD(@end, INTERVAL 2 DAY)
   QUALIFY ROW_NUMBER() OVER (PARTITION BY g.game_id, i.player_lookup ORDER BY i.report_timestamp DESC) = 1),
 facts AS (
   SELECT c.*, k.closing_line, k.closing_line_snapshot_id, k.closing_over_price_american, k.closing_under_price_american,
@@ -196,48 +112,86 @@ MEASURES = f"""
       WHEN closed_later AND closing_line = line_value AND recommendation = 'UNDER' THEN -({CLOSE_MINUS_TAKEN}) END AS clv_prob"""
 
 # %% ../../nbs/predict/53_grading.ipynb #f1d79041
-def grade_statement() -> str: # GoogleSQL
-    "Every graded row of the complete games, before versions are counted."
-    own = "minutes_played, actual_points, closing_line, closing_line_snapshot_id, closing_over_price_american, closing_under_price_american, season_avg_at_prediction"
-    return (f"WITH copied AS (\n  {copied_rows()}),{FACTS}\n"
-            f"SELECT {', '.join(COPIED)}, {own}, {RESULT} AS result, {VOID_REASON} AS void_reason, actual_points IS NULL AS is_voided, {TIER} AS scoring_tier,{MEASURES}\nFROM facts")
-
-# %% ../../nbs/predict/53_grading.ipynb #ed2c4d17
-STATISTICS = ("actual_points", "minutes_played", "is_voided") # a change of one of these is a correction
 STAMPS = ("grade_version", "graded_at", "grading_commit_sha")
-OWN = ("minutes_played", "actual_points", "closing_line", "closing_line_snapshot_id", "closing_over_price_american", "closing_under_price_american", "season_avg_at_prediction", "result", "void_reason", "is_voided", "scoring_tier",
-       "absolute_error", "signed_error", "actual_margin", "within_3_points", "within_5_points", "clv_points", "clv_prob", "prediction_correct")
-GRADED = [*COPIED, *OWN] # everything but the stamps
+OWN = [c for c in table(ACC).names[:table(ACC).declared] if c not in (*COPIED, *STAMPS)] # found by the grader
 
-def differs(columns: list[str]) -> str: # GoogleSQL on n (new) and o (stored)
-    "Whether a stored row says anything else."
-    return "(" + " OR ".join(f"n.{c} IS DISTINCT FROM o.{c}" for c in columns) + ")"
-
-# %% ../../nbs/predict/53_grading.ipynb #2ee76e87
-def typed(columns: list[str]) -> str: # GoogleSQL, names of g
-    "Graded columns in the types of the accuracy table."
-    return ", ".join(f"CAST(g.{c} AS {table(ACC).column(c).type}) AS {c}" for c in columns)
-
-def versioned_statement() -> str: # GoogleSQL with @start, @end, @at, @commit
-    "Graded rows with their stamps: kept where nothing changed, renewed where something did, a higher version where a statistic did."
-    key, changed = " AND ".join(f"o.{k} = n.{k}" for k in table(ACC).key), differs([c for c in GRADED if c not in table(ACC).key])
+def grade_statement() -> str: # GoogleSQL
+    "Every graded row of the complete games in the declared types, before versions are counted."
+    typed = ", ".join(f"CAST({c} AS {table(ACC).column(c).type}) AS {c}" for c in (*COPIED, *OWN))
     correct = "CASE result WHEN 'WIN' THEN TRUE WHEN 'LOSS' THEN FALSE END AS prediction_correct"
-    return (f"WITH graded AS (SELECT *, {correct} FROM ({grade_statement()}) AS q),\nn AS (SELECT {typed(GRADED)} FROM graded AS g)\n"
-            f"SELECT n.*, COALESCE(o.grade_version, 1) + IF(o.game_id IS NOT NULL AND {differs(STATISTICS)}, 1, 0) AS grade_version,\n"
-            f"  IF(o.game_id IS NULL OR {changed}, @at, o.graded_at) AS graded_at, IF(o.game_id IS NULL OR {changed}, @commit, o.grading_commit_sha) AS grading_commit_sha\n"
-            f"FROM n LEFT JOIN {ACC} AS o ON {key} AND o.game_date BETWEEN @start AND @end")
+    return (f"WITH copied AS (\n  {copied_rows()}),{FACTS},\n"
+            f"judged AS (SELECT *, {RESULT} AS result, {VOID_REASON} AS void_reason, actual_points IS NULL AS is_voided, {TIER} AS scoring_tier,{MEASURES}\nFROM facts)\n"
+            f"SELECT {typed} FROM (SELECT *, {correct} FROM judged) AS g")
 
-# %% ../../nbs/predict/53_grading.ipynb #d10b38ac
-GRADES = "nba_predictions.grade_versions"
+# %% ../../nbs/predict/53_grading.ipynb #9056c17f
+STATISTICS = ("actual_points", "minutes_played", "is_voided") # a change of one of these is a correction
+STAMPED = "@at AS graded_at, @commit AS grading_commit_sha"
+FIRST = f"SELECT g.*, 1 AS grade_version, {STAMPED} FROM (\n{grade_statement()}) AS g"
+
+# %% ../../nbs/predict/53_grading.ipynb #42070548
+def same_key(a: str, b: str, # aliases
+            ) -> str: # GoogleSQL condition
+    "Equality of the natural key of a graded row."
+    return " AND ".join(f"{a}.{c} = {b}.{c}" for c in table(ACC).key)
+
+def differs(columns, # names
+           ) -> str: # GoogleSQL condition on n and w
+    "Whether one of the columns changed."
+    return "(" + " OR ".join(f"n.{c} IS DISTINCT FROM w.{c}" for c in columns) + ")"
+
+# %% ../../nbs/predict/53_grading.ipynb #1d6199cd
+FATE = f"""
+CREATE OR REPLACE TEMP TABLE grading_fate AS
+SELECT n.game_id, n.player_lookup, n.system_id, w.game_id IS NOT NULL AS known, w.grade_version AS was,
+  {differs(c for c in (*COPIED, *OWN) if c not in table(ACC).key)} AS changed, w.game_id IS NOT NULL AND {differs(STATISTICS)} AS corrected
+FROM graded_rows AS n LEFT JOIN {ACC} AS w ON {same_key('n', 'w')} AND w.game_date BETWEEN @start AND @end"""
+AGAIN = f"""
+SELECT n.*, COALESCE(f.was, 1) + IF(f.corrected, 1, 0) AS grade_version, {STAMPED}
+FROM graded_rows AS n JOIN grading_fate AS f ON {same_key('n', 'f')} WHERE f.changed"""
+
+# %% ../../nbs/predict/53_grading.ipynb #091f4b55
+STALE = f"""EXISTS (SELECT 1 FROM grading_games AS g WHERE g.game_id = w.game_id AND g.state <> 'PENDING')
+  AND NOT EXISTS (SELECT 1 FROM grading_record AS r WHERE {same_key('r', 'w')})"""
+DROP_STALE = f"DELETE FROM {ACC} AS w WHERE w.game_date BETWEEN @start AND @end AND {STALE}"
+
+# %% ../../nbs/predict/53_grading.ipynb #bb8002ca
 REPLACED = f"""
-SELECT o.game_id, o.player_lookup, o.system_id, o.prediction_id, o.game_date, o.grade_version, o.graded_at, TO_JSON_STRING(o) AS row_json,
-  CASE WHEN n.game_id IS NULL THEN 'withdrawn' WHEN {differs(STATISTICS)} THEN 'statistic' ELSE 'line_or_prediction' END AS reason
-FROM {ACC} AS o JOIN grading_games AS g ON g.game_id = o.game_id AND g.state <> 'PENDING' LEFT JOIN staged AS n ON n.game_id = o.game_id AND n.player_lookup = o.player_lookup AND n.system_id = o.system_id
-WHERE o.game_date BETWEEN @start AND @end AND (n.game_id IS NULL OR {differs([c for c in GRADED if c not in table(ACC).key])})"""
+WITH gone AS (
+  SELECT w.*, IF(f.corrected, 'statistic', 'line_or_prediction') AS reason FROM {ACC} AS w JOIN grading_fate AS f ON {same_key('w', 'f')}
+  WHERE w.game_date BETWEEN @start AND @end AND f.known AND f.changed
+  UNION ALL SELECT w.*, 'withdrawn' AS reason FROM {ACC} AS w WHERE w.game_date BETWEEN @start AND @end AND {STALE}),
+kept AS (SELECT game_id, player_lookup, system_id, MAX(version_number) AS n FROM {GRADES} WHERE game_date BETWEEN @start AND @end GROUP BY game_id, player_lookup, system_id)
+SELECT g.*, COALESCE(k.n, 0) + 1 AS version_number FROM gone AS g LEFT JOIN kept AS k ON {same_key('g', 'k')} ORDER BY g.game_id, g.player_lookup, g.system_id"""
 
-def replaced_grades(tx, start: date, end: date) -> pl.DataFrame: # rows of grade_versions; needs the freshly graded rows in `staged`
-    "The stored rows that a grading run is going to replace or remove."
-    return tx.sql(REPLACED, start=start, end=end).with_columns(replaced_at=pl.lit(now()))
+def replaced_grades(tx, start: date, end: date) -> pl.DataFrame: # rows of grade_versions
+    "Stored rows that are about to make way; needs `grading_fate` and `grading_record`."
+    old = tx.sql(REPLACED, start=start, end=end)
+    return old.select("game_id", "player_lookup", "system_id", "prediction_id", "reason", "game_date", "version_number", "grade_version", "graded_at", row_json=json_rows(old.select(table(ACC).names)), replaced_at=pl.lit(now()))
+
+# %% ../../nbs/predict/53_grading.ipynb #7145bb8f
+def keep_replaced(tx, old: pl.DataFrame, # `replaced_grades`, from before the write
+                 ) -> int: # rows copied
+    "Copy the rows that are no longer there, word for word."
+    if old.is_empty(): return 0
+    stage(tx, "grading_old", old.select(*table(ACC).key, "game_date"))
+    left = tx.sql(f"SELECT w.* FROM {ACC} AS w JOIN grading_old AS o ON {same_key('w', 'o')} WHERE w.game_date BETWEEN @start AND @end", start=old["game_date"].min(), end=old["game_date"].max())
+    gone = old.filter(~pl.col("row_json").is_in(json_rows(left.select(table(ACC).names)).implode()))
+    return tx.write(GRADES, gone, mode="append").written if gone.height else 0
+
+# %% ../../nbs/predict/53_grading.ipynb #a3142952
+def write_grades(tx, start: date, end: date) -> Counts: # every graded row has a fate
+    "Write the graded rows of the record; needs `grading_record` and `grading_closing`."
+    p, run = dict(start=start, end=end), f"grading-{start}-{end}"
+    stamps, span = dict(at=now(), commit=build_commit()), (start, end)
+    if tx.sql(f"SELECT COUNT(*) AS n FROM {ACC} WHERE game_date BETWEEN @start AND @end", **p).item() == 0: return tx.write_query(ACC, FIRST, span, run, **p, **stamps)
+    tx.sql(f"CREATE OR REPLACE TEMP TABLE graded_rows AS {grade_statement()}", **p)
+    tx.sql(FATE, **p)
+    old = replaced_grades(tx, start, end)
+    tx.sql(DROP_STALE, **p)
+    counts = tx.write_query(ACC, AGAIN, span, run, **p, **stamps)
+    keep_replaced(tx, old)
+    same = int(tx.sql("SELECT COUNTIF(NOT changed) AS n FROM grading_fate").item() or 0)
+    return counts + Counts(same, present=same)
 
 # %% ../../nbs/predict/53_grading.ipynb #80f92950
 COVERAGE = f"""
@@ -273,11 +227,13 @@ class GradeReport:
     end: date
     counts: Counts = field(default_factory=Counts)
     results: pl.DataFrame = field(default_factory=pl.DataFrame)  # game_date, system_id and a count per result
-    games: pl.DataFrame = field(default_factory=pl.DataFrame)    # game_id, game_date, state, finding
+    games: pl.DataFrame = field(default_factory=pl.DataFrame)    # game_id, game_date, state, finding, days
     coverage: pl.DataFrame = field(default_factory=pl.DataFrame) # per system
     empty_dates: list[date] = field(default_factory=list)        # complete games and no graded row
     @property
     def pending(self) -> pl.DataFrame: return self.games.filter(pl.col("state") == "PENDING")
+    @property
+    def overdue(self) -> pl.DataFrame: return self.pending.filter(pl.col("days") > PATIENCE.days)
     @property
     def findings(self) -> pl.DataFrame: return self.games.filter(pl.col("finding").is_not_null())
     @property
@@ -289,33 +245,32 @@ class GradeReport:
     def exit_code(self) -> int: return 1 if self.verdict in ("FAIL", "CRIT") else 0
 
 # %% ../../nbs/predict/53_grading.ipynb #61de8738
+def _findings(r: GradeReport) -> list[str]:
+    "Games with a finding, counted; a game that waits for days says so."
+    by = r.findings.group_by("state", "finding").agg(n=pl.len(), days=pl.col("days").max(), first=pl.col("game_date").min()).sort("state", "finding")
+    late = lambda g: f", the oldest of {g['first']}, {g['days']} days ago" if g["state"] == "PENDING" and g["days"] > PATIENCE.days else ""
+    return [f"  {g['n']} game(s) {g['state']}: {g['finding']}{late(g)}" for g in by.iter_rows(named=True)]
+
 def _lines(self: GradeReport) -> list[str]:
     "The report as lines of text."
     c, days = self.counts, "" if self.start == self.end else f"..{self.end}"
     out = [f"Grading {self.start}{days}: {self.verdict}. {c.written} rows written, {c.present} unchanged, {c.quarantined} quarantined"]
     out += [f"  {r['system_id']}: {r['graded']} of {r['gradable']} gradable ({'-' if r['coverage_pct'] is None else r['coverage_pct']} %, {r['verdict']}); naive ratio {r['naive_pct']} % of all {r['predictions']} rows, which is not coverage"
             for r in self.coverage.iter_rows(named=True)]
-    out += [f"  {n} game(s) {state}: {finding}" for state, finding, n in self.findings.group_by("state", "finding").len().sort("state", "finding").iter_rows()]
-    return out + [f"  FAIL {d}: complete games, but no graded row" for d in self.empty_dates]
+    return out + _findings(self) + [f"  FAIL {d}: complete games, but no graded row" for d in self.empty_dates]
 
 GradeReport.__repr__ = lambda self: "\n".join(_lines(self))
 
-# %% ../../nbs/predict/53_grading.ipynb #a17c62d4
-DROP_STALE = f"""
-DELETE FROM {ACC} AS a WHERE a.game_date BETWEEN @start AND @end AND EXISTS (SELECT 1 FROM grading_games AS g WHERE g.game_id = a.game_id AND g.state <> 'PENDING')
-  AND NOT EXISTS (SELECT 1 FROM grading_record AS r WHERE r.game_id = a.game_id AND r.player_lookup = a.player_lookup AND r.system_id = a.system_id)"""
-
-def grade_rows(tx, games: pl.DataFrame, start: date, end: date) -> int: # rows; they are left in the temporary table staged
-    "Grade the complete games where the rows lie; nothing travels."
-    record_rows(tx, games, start, end)
-    stage(tx, "grading_closing", closing_lines(tx, games, start, end))
-    return stage_query(tx, ACC, versioned_statement(), [*GRADED, *STAMPS], start=start, end=end, at=now(), commit=build_commit())
-
 # %% ../../nbs/predict/53_grading.ipynb #0197d391
-def count_results(tx) -> pl.DataFrame: # game_date, system_id and a count per result; needs the freshly graded rows in `staged`
-    "How many of each result per date and system."
-    tally = ", ".join(f"COUNTIF(result = '{r}') AS {r}" for r in RESULTS)
-    return tx.sql(f"SELECT game_date, system_id, COUNT(*) AS n_rows, {tally} FROM staged GROUP BY game_date, system_id ORDER BY game_date, system_id").with_columns(pl.col("n_rows", *RESULTS).cast(pl.Int64)).rename({"n_rows": "rows"})
+TALLY = f"""
+SELECT a.game_date, a.system_id, COUNTIF(g.state = 'COMPLETE') AS played, COUNT(*) AS n_rows, {', '.join(f"COUNTIF(a.result = '{r}') AS {r.lower()}_n" for r in RESULTS)}
+FROM {ACC} AS a JOIN grading_games AS g ON g.game_id = a.game_id AND g.state <> 'PENDING' WHERE a.game_date BETWEEN @start AND @end
+GROUP BY a.game_date, a.system_id ORDER BY a.game_date, a.system_id"""
+
+def count_results(tx, start: date, end: date) -> pl.DataFrame: # game_date, system_id, played, rows and a count per result
+    "How many of each result are stored per date and system, in games that are not pending."
+    names = {"n_rows": "rows", **{f"{r.lower()}_n": r for r in RESULTS}}
+    return tx.sql(TALLY, start=start, end=end).with_columns(pl.col("played", *names).cast(pl.Int64)).rename(names)
 
 # %% ../../nbs/predict/53_grading.ipynb #55db480f
 def grade(wh, # a `Warehouse`
@@ -326,11 +281,42 @@ def grade(wh, # a `Warehouse`
     end = end or start
     if end < start: raise Refusal(f"The range {start}..{end} is empty", "the end lies before the start", "swap the two dates")
     with wh.transaction() as tx:
-        games, run_id = pl.concat([game_states(tx, start, end), postponed_games(tx, start, end)], how="vertical_relaxed"), f"grading-{start}-{end}"
-        n = grade_rows(tx, games, start, end)
-        results, old = count_results(tx), replaced_grades(tx, start, end)
-        tx.sql(DROP_STALE, start=start, end=end)
-        counts = write_staged(tx, ACC, [*GRADED, *STAMPS], n, run_id)
-        if old.height: tx.write(GRADES, old, mode="append", run_id=run_id)
-        empty = sorted(set(games.filter(pl.col("state") == "COMPLETE")["game_date"].to_list()) - set(results["game_date"].to_list()))
-        return GradeReport(start, end, counts, results, games, coverage(tx, start, end), empty)
+        games = games_of(tx, start, end)
+        record_rows(tx, games, start, end)
+        stage(tx, "grading_closing", closing_lines(tx, games, start, end))
+        counts = write_grades(tx, start, end)
+        results = count_results(tx, start, end)
+        seen = set(results.filter(pl.col("played") > 0)["game_date"])
+        empty = sorted(set(games.filter(pl.col("state") == "COMPLETE")["game_date"]) - seen)
+        return GradeReport(start, end, counts, results.drop("played"), games, coverage(tx, start, end), empty)
+
+# %% ../../nbs/predict/53_grading.ipynb #54591d73
+def restored(rows: pl.DataFrame, # with row_json, as kept in `grade_versions`
+            ) -> pl.DataFrame: # rows of prediction_accuracy
+    "The kept words of replaced rows, as rows again."
+    kinds = table(ACC).schema(audit=True)
+    timed = lambda k: k == pl.Date or isinstance(k, pl.Datetime)
+    out = rows.select(r=pl.col("row_json").str.json_decode(pl.Struct({c: pl.String if timed(k) else k for c, k in kinds.items()}))).unnest("r")
+    return out.with_columns(pl.col(c).str.to_date() if k == pl.Date else pl.col(c).str.to_datetime("%Y-%m-%dT%H:%M:%S%.6f%:z", time_zone="UTC") for c, k in kinds.items() if timed(k))
+
+# %% ../../nbs/predict/53_grading.ipynb #da5c6957
+def grade_history(wh, # a `Warehouse`
+                  game_id: str, player_lookup: str,
+                  system_id: str | None = None, # default: all
+                 ) -> pl.DataFrame: # version_number (NULL = stands now), reason (why it made way), replaced_at, and the graded row
+    "Everything a graded row has ever said, oldest first."
+    where = "WHERE game_id = @g AND player_lookup = @p" + (" AND system_id = @s" if system_id else "")
+    old, new = (wh.sql(f"SELECT * FROM {t} {where}", g=game_id, p=player_lookup, s=system_id) for t in (GRADES, ACC))
+    told = pl.concat([old.select("version_number", "reason", "replaced_at"), restored(old)], how="horizontal")
+    kinds = {**table(ACC).schema(audit=True), **{c: table(GRADES).column(c).frame for c in ("version_number", "reason", "replaced_at")}}
+    return pl.concat([told.cast(kinds), new.cast(table(ACC).schema(audit=True))], how="diagonal").sort("system_id", "version_number", nulls_last=True)
+
+# %% ../../nbs/predict/53_grading.ipynb #7faf6379
+def closing_value(rows: pl.DataFrame, # graded rows: system_id, game_date, recommendation, clv_points, clv_prob
+                 ) -> pl.DataFrame: # system_id, picks, n (with a later close), clv_points, low, high, beat_pct, n_prob, clv_prob
+    "Mean closing-line value per system, with its interval over days."
+    picks = rows.filter(pl.col("recommendation").is_in(["OVER", "UNDER"])).sort("system_id", "game_date")
+    count = picks.group_by("system_id", maintain_order=True).agg(picks=pl.len().cast(pl.Int64), n=pl.col("clv_points").count().cast(pl.Int64), beat_pct=(100*(pl.col("clv_points") > 0).mean()).round(1), n_prob=pl.col("clv_prob").count().cast(pl.Int64), clv_prob=pl.col("clv_prob").mean())
+    means = [(s, block_mean(f["clv_points"], f["game_date"])) for (s,), f in picks.group_by("system_id", maintain_order=True)]
+    told = pl.DataFrame([(s, m.value, m.low, m.high) for s, m in means], schema={"system_id": pl.String, "clv_points": pl.Float64, "low": pl.Float64, "high": pl.Float64}, orient="row")
+    return count.join(told, on="system_id", maintain_order="left").select("system_id", "picks", "n", "clv_points", "low", "high", "beat_pct", "n_prob", "clv_prob")

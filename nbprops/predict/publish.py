@@ -9,7 +9,7 @@ from datetime import date, datetime, timedelta
 import polars as pl
 from ..data.tables import conform, table
 from ..data.warehouse import sift
-from .grading import PRED, VERSIONS, WITHDRAWN, stage
+from .record import PRED, VERSIONS, WITHDRAWN, stage
 from .systems import System
 from ..settings import Broken, Counts, Refusal, now, sha256_of
 
