@@ -39,6 +39,17 @@ def league(tmp_path_factory):
     return light_league(tmp_path_factory.mktemp("league")/"league.duckdb")
 
 @pytest.fixture(scope="session")
+def light_home(tmp_path_factory, league):
+    "A home with the light league, one production model and one shadow; built once a process, to be copied by whoever writes."
+    from tests.predict_world import build_world
+    home = tmp_path_factory.mktemp("light")/"home"
+    home.mkdir()
+    with pytest.MonkeyPatch.context() as mp:
+        mp.setenv("NBPROPS_HOME", str(home))
+        build_world(home, league)
+    return home
+
+@pytest.fixture(scope="session")
 def played(tmp_path_factory, worker_id):
     "One played demo on the simulated league, shared by all tests: home folder, summary. Processes share one play, and each has a copy."
     import json, shutil

@@ -2,17 +2,9 @@
 import polars as pl
 import pytest
 from nbprops.model.registry import Registry
-from tests.predict_world import DAY, PRED, build_world, copy_world
+from tests.predict_world import DAY, PRED, copy_world
 from tests.test_model_registry import graded
 from tests.test_model_registry_faults import _verdict
-
-@pytest.fixture(scope="module")
-def built(tmp_path_factory):
-    "The small served world."
-    home = tmp_path_factory.mktemp("rollback"); mp = pytest.MonkeyPatch()
-    from nbprops.data.warehouse import Warehouse
-    mp.setenv("NBPROPS_HOME", str(home)); Warehouse(home/"nbprops.duckdb").migrate(); build_world(home); mp.undo()
-    return home
 
 def slate(wh, worker) -> pl.DataFrame:
     "The slate of a past evening under the system users see, made anew."
@@ -21,10 +13,10 @@ def slate(wh, worker) -> pl.DataFrame:
     assert rows.height > 20
     return rows
 
-def test_promote_and_rollback_replay_to_the_same_numbers(built, tmp_path, monkeypatch):
+def test_promote_and_rollback_replay_to_the_same_numbers(light_home, tmp_path, monkeypatch):
     "Fails when a rollback needs more than one command, or the returned model says anything else than before."
     monkeypatch.setenv("NBPROPS_HOME", str(tmp_path/"home"))
-    wh, store, worker = copy_world(built, tmp_path/"home")
+    wh, store, worker = copy_world(light_home, tmp_path/"home")
     reg, said = Registry(wh, store), []
     first, second = reg.production("v9_mae")["model_id"], reg.shadows()["model_id"][0]
     wh.sql("UPDATE nba_predictions.model_registry SET state = 'shadow', status = 'active', is_production = FALSE, system_id = model_id WHERE model_id = @m", m=first)

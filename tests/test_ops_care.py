@@ -17,7 +17,7 @@ from nbprops.predict.loading import load_fleet
 from nbprops.predict.publish import broken_links
 from nbprops.predict.worker import Worker
 from nbprops.settings import Broken, Refusal, canonical_json, now, sha256_of
-from tests.predict_world import DAY, LAST, build_world, copy_world
+from tests.predict_world import DAY, LAST, copy_world
 
 PROPS, LEDGER, LATER = "nba_raw.odds_api_player_points_props", "nba_orchestration.run_ledger", "2028-06-01T12:00:00Z"
 TABLES = ("nba_predictions.player_prop_predictions", VERSIONS, ACC, "nba_predictions.slate_publications", "nba_predictions.model_registry", "nba_predictions.model_registry_history", "nba_predictions.ml_feature_store_v2", PROPS)
@@ -25,12 +25,11 @@ TABLES = ("nba_predictions.player_prop_predictions", VERSIONS, ACC, "nba_predict
 def rows_of(wh, *names): return {n: sorted(wh.sql(f"SELECT * FROM {n}").rows(), key=repr) for n in names}
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory):
+def served(tmp_path_factory, light_home):
     "Two slates: predicted in the morning, again at noon, once more by force near the tip, and by a back-fill of the next day; graded."
     home = tmp_path_factory.mktemp("care")/"home"
-    home.mkdir()
     os.environ["NBPROPS_HOME"] = str(home)
-    build_world(home)
+    copy_world(light_home, home)
     w = Worker.from_registry(Warehouse(home/"nbprops.duckdb"), Store(str(home/"models")), quiet=True)
     for clock, how in (("2025-12-18T15:00:00Z", {}), ("2025-12-18T18:00:00Z", {}), ("2025-12-18T22:00:00Z", dict(force=True)), ("2025-12-20T15:00:00Z", dict(force=True))):
         os.environ["NBPROPS_NOW"] = clock

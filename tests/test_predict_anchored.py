@@ -6,19 +6,18 @@ import pytest
 from nbprops.data.artifacts import Store
 from nbprops.data.warehouse import Warehouse
 from nbprops.model.registry import Registry
-from tests.predict_world import DAY, LAST, PRED, build_world, copy_world, utc
+from tests.predict_world import DAY, PRED, copy_world, utc
 
 @pytest.fixture(scope="module")
-def anchored(tmp_path_factory):
+def anchored(tmp_path_factory, light_home):
     "A served world with one anchored shadow that exaggerates its residual, so that it has opinions."
     from nbprops.features.catalogue import contract
     from nbprops.model.families import Family, model_stem, resolve_params
     from nbprops.model.predictor import make_bundle
     from nbprops.model.training import scaled, train, training_rows
     home = tmp_path_factory.mktemp("anchored")/"home"
-    home.mkdir()
     os.environ["NBPROPS_HOME"] = str(home)
-    build_world(home)
+    copy_world(light_home, home)
     wh, store = Warehouse(home/"nbprops.duckdb"), Store(str(home/"models"))
     f, c, end, at = Family.parse("v9_anchored"), contract("v9"), date(2025, 12, 8), utc(2025, 12, 19, 2)
     t = train(training_rows(wh, date(2025, 11, 4), end), c, f, resolve_params(iterations=40), seeds=[42], minimum=200)

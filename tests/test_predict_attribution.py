@@ -1,6 +1,6 @@
 "Attribution: PASS, PARTIAL, FAIL and NOT_APPLICABLE, and what each names."
 import os
-from datetime import date, timedelta
+from datetime import date
 import polars as pl
 import pytest
 from nbprops.model.registry import Registry, paths
@@ -11,14 +11,13 @@ from nbprops.data.tables import table
 from nbprops.predict.grading import ACC, grade
 from nbprops.predict.publish import DIGESTED, MUTABLE, NEWEST_SET, PUBLICATIONS, digest
 from nbprops.predict.worker import Worker
-from tests.predict_world import DAY, PRED, build_world, copy_world
+from tests.predict_world import DAY, PRED, copy_world
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory, league):
+def built(tmp_path_factory, light_home):
     home = tmp_path_factory.mktemp("world")/"home"
-    home.mkdir()
     os.environ["NBPROPS_HOME"] = str(home)
-    build_world(home, league)
+    copy_world(light_home, home)
     w = Worker.from_registry(Warehouse(home/"nbprops.duckdb"), Store(str(home/"models")), quiet=True)
     w.predict(DAY)
     grade(w.wh, DAY)

@@ -2,15 +2,15 @@
 import json, math, os, random
 from datetime import date, timedelta
 import polars as pl, pytest
-from nbprops.features.catalogue import FEATURES, contract
+from nbprops.features.catalogue import contract
 from nbprops.features.feeds import FEEDS
-from nbprops.predict.ensembles import BASELINES, CLUBS, WORDS, add_absent, add_words, ensemble, word
+from nbprops.predict.ensembles import BASELINES, CLUBS, add_absent, add_words, ensemble, word
 from nbprops.predict.gate import gate, lacks, marks, run_mode
 from nbprops.predict.similarity import SIMILAR, add_similar, similarity
 from nbprops.predict.systems import FileSystem, side_of
 from nbprops.predict.worker import Worker
 from nbprops.predict.zone_matchup import zone_matchup
-from tests.predict_world import DAY, LAST, PRED, build_world, copy_world, tiny_model, utc
+from tests.predict_world import DAY, LAST, PRED, copy_world, tiny_model, utc
 from tests.test_predict_systems import rows
 
 ZONE = dict(points_avg_season=16.0, opponent_def_rating=110.0, pct_paint=.40, pct_mid_range=.20, pct_three=.40, pct_free_throw=.20, fatigue_score=100.0, pace_score=0.0, home_away=1.0, points_std_last_10=3.0, games_in_last_7_days=2.0)
@@ -234,14 +234,13 @@ def test_sides_have_the_sign_of_the_edge():
 EIGHT = {"moving_average", "zone_matchup_v1", "similarity_balanced_v1", "ensemble_v1", "ensemble_v1_1", "catboost_v8", "catboost_v9", "catboost_v9_2026_02"}
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory):
+def built(tmp_path_factory, light_home):
     "The light world with all eight systems, one slate predicted."
     from nbprops.data.artifacts import Store
     from nbprops.data.warehouse import Warehouse
     home = tmp_path_factory.mktemp("eight")/"home"
-    home.mkdir()
     os.environ["NBPROPS_HOME"] = str(home)
-    build_world(home)
+    copy_world(light_home, home)
     wh, store = Warehouse(home/"nbprops.duckdb"), Store(str(home/"models"))
     wh.sql("UPDATE nba_predictions.model_registry SET system_id = 'catboost_v9_2026_02' WHERE system_id = 'catboost_v9_shadow'")
     tiny_model(wh, store, date(2025, 12, 5), 2, family="v8_mae", system_id="catboost_v8")

@@ -11,14 +11,13 @@ from nbprops.predict.grading import ACC, grade
 from nbprops.predict.worker import Worker
 from nbprops.settings import Refusal
 from nbprops.stats import hit_rate
-from tests.predict_world import DAY, LAST, PRED, build_world, copy_world
+from tests.predict_world import DAY, LAST, PRED, copy_world
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory, league):
+def built(tmp_path_factory, light_home):
     home = tmp_path_factory.mktemp("world")/"home"
-    home.mkdir()
     os.environ["NBPROPS_HOME"] = str(home)
-    build_world(home, league)
+    copy_world(light_home, home)
     wh = Warehouse(home/"nbprops.duckdb")
     Worker.from_registry(wh, Store(str(home/"models")), quiet=True).predict_range(DAY, LAST)
     grade(wh, DAY, LAST)

@@ -11,18 +11,17 @@ from nbprops.predict.grading import ACC, grade
 from nbprops.predict.inference import FROM_REGISTRY, decide, fillable, infer
 from nbprops.predict.publish import PUBLICATIONS, broken_links, publication_rows
 from nbprops.predict.worker import Worker
-from tests.predict_world import DAY, PRED, build_world, copy_world, utc
+from tests.predict_world import DAY, PRED, copy_world
 
 SIX = ("model_file_name", "model_sha256", "model_training_start_date", "model_training_end_date", "model_expected_mae", "model_expected_hit_rate", "model_trained_at")
 LOST = [*SIX, "model_id", "model_family", "contract_hash"]
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory, league):
+def built(tmp_path_factory, light_home):
     "A graded evening of an earlier release: nothing is known about the rows of catboost_v9, and so they were published."
     home = tmp_path_factory.mktemp("world")/"home"
-    home.mkdir()
     os.environ["NBPROPS_HOME"] = str(home)
-    build_world(home, league)
+    copy_world(light_home, home)
     wh = Warehouse(home/"nbprops.duckdb")
     Worker.from_registry(wh, Store(str(home/"models")), quiet=True).predict(DAY)
     grade(wh, DAY)

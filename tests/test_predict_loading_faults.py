@@ -1,34 +1,26 @@
 "A registry that returns nonsense, artefacts that changed, explicit paths: each leaves a sentence, never an exception and never another model."
 import json, math, os, re, shutil
-from datetime import date, datetime, timedelta, timezone
+from datetime import date, datetime, timezone
 from pathlib import Path
 import polars as pl, pytest
 from nbprops.model.registry import Registry, paths
 from nbprops.predict import loading
 from nbprops.predict.inspection import load_checks, status_now
-from nbprops.predict.loading import ALLOW, ENV, Reading, attempts_json, due, load_fleet, read_live, read_snapshot, refreshed, require_production, snapshot_dir
+from nbprops.predict.loading import ALLOW, ENV, Reading, attempts_json, due, load_fleet, read_live, require_production, snapshot_dir
 from nbprops.settings import Refusal
-from tests.predict_world import DAY, PRED, build_world, copy_world
+from tests.predict_world import DAY, PRED, copy_world
 
 LOG = "nba_predictions.prediction_execution_log"
 NONE = object()
 
-@pytest.fixture(scope="module")
-def built(tmp_path_factory):
-    home = tmp_path_factory.mktemp("world")/"home"
-    home.mkdir()
-    os.environ["NBPROPS_HOME"] = str(home)
-    build_world(home)
-    return home
-
 @pytest.fixture
-def served(built, tmp_path, monkeypatch):
+def served(light_home, tmp_path, monkeypatch):
     monkeypatch.setenv("NBPROPS_HOME", str(tmp_path/"home"))
     monkeypatch.delenv(ALLOW, raising=False)
-    return copy_world(built, tmp_path/"home")
+    return copy_world(light_home, tmp_path/"home")
 
 @pytest.fixture(scope="module")
-def one_copy(built, tmp_path_factory): return copy_world(built, tmp_path_factory.mktemp("shared")/"home")
+def one_copy(light_home, tmp_path_factory): return copy_world(light_home, tmp_path_factory.mktemp("shared")/"home")
 
 @pytest.fixture
 def shared(one_copy, monkeypatch):

@@ -1,12 +1,12 @@
 "Writing a slate: one active row, versions, all or nothing, and a chain that notices edits."
 import shutil
-from datetime import date, datetime, timedelta, timezone
+from datetime import date, datetime, timedelta
 import polars as pl, pytest
 from hypothesis import given, settings, strategies as st
 from nbprops.data.warehouse import Transaction
 from nbprops.predict import publish as P
 from nbprops.predict.publish import PUBLICATIONS, broken_links, digest, distribution, json_rows, publish
-from nbprops.settings import Broken, Refusal, canonical_json
+from nbprops.settings import Broken
 from tests.predict_world import PRED, dump, utc
 
 D0, T0 = date(2026, 2, 2), utc(2026, 2, 2, 12)

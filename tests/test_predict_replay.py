@@ -12,16 +12,15 @@ from nbprops.predict.grading import ACC, VERSIONS, grade
 from nbprops.predict.replay import replay, stored_row, typed_row
 from nbprops.predict.worker import Worker
 from nbprops.settings import Refusal
-from tests.predict_world import DAY, LAST, PRED, build_world, copy_world, utc
+from tests.predict_world import DAY, LAST, PRED, copy_world, utc
 
 BOX = "nba_raw.nbac_player_boxscores"
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory, league):
+def built(tmp_path_factory, light_home):
     home = tmp_path_factory.mktemp("world")/"home"
-    home.mkdir()
     os.environ["NBPROPS_HOME"] = str(home)
-    build_world(home, league)
+    copy_world(light_home, home)
     Worker.from_registry(Warehouse(home/"nbprops.duckdb"), Store(str(home/"models")), quiet=True).predict(DAY)
     return home
 

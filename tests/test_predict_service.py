@@ -1,5 +1,5 @@
 "The service: what it accepts, what it answers, what it proves about itself, and how it ends."
-import json, os, shutil, signal, subprocess, sys, threading, time, urllib.request
+import json, os, shutil, signal, subprocess, threading, time, urllib.request
 from pathlib import Path
 import pytest
 from nbprops.model.registry import Registry, paths
@@ -7,24 +7,16 @@ from nbprops.predict.service import LIMIT, Service, _socket, create_app, log_lin
 from nbprops.predict.worker import NothingPredicted
 from nbprops.settings import Refusal
 from tests.player import NBPROPS
-from tests.predict_world import LAST, PRED, build_world, copy_world
+from tests.predict_world import LAST, PRED, copy_world
 client_of = pytest.importorskip("starlette.testclient").TestClient
 
 NOON = "2025-12-19T16:30:00Z"
 
-@pytest.fixture(scope="module")
-def built(tmp_path_factory):
-    home = tmp_path_factory.mktemp("world")/"home"
-    home.mkdir()
-    os.environ["NBPROPS_HOME"] = str(home)
-    build_world(home)
-    return home
-
 @pytest.fixture
-def served(built, tmp_path, monkeypatch):
+def served(light_home, tmp_path, monkeypatch):
     "A served world at noon of the last slate, its service, and a client."
     monkeypatch.setenv("NBPROPS_NOW", NOON)
-    wh, store, worker = copy_world(built, tmp_path/"home")
+    wh, store, worker = copy_world(light_home, tmp_path/"home")
     lines = []
     service = Service(worker(), say=lines.append)
     service.lines = lines
@@ -178,9 +170,9 @@ def _free_run(home, **env):
     p = subprocess.Popen([NBPROPS, "serve", "--port", "0"], env={**os.environ, "NBPROPS_HOME": str(home), "NBPROPS_NOW": NOON, "BUILD_COMMIT_SHA": "0"*40, **env}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     return p, p.stderr.readline()
 
-def test_a_stop_waits_for_the_run(built, tmp_path):
+def test_a_stop_waits_for_the_run(light_home, tmp_path):
     "Would catch a slate that is half served by a deployment."
-    wh, store, _ = copy_world(built, tmp_path/"home")
+    wh, store, _ = copy_world(light_home, tmp_path/"home")
     p, said = _free_run(tmp_path/"home")
     url, got = said.split()[2].rstrip(";"), []
     assert json.load(urllib.request.urlopen(f"{url}/health", timeout=10))["status"] == "alive"
@@ -192,9 +184,9 @@ def test_a_stop_waits_for_the_run(built, tmp_path):
     assert got and got[0]["written"] > 0 and p.returncode == 0 and '"run_ended"' in rest and '"stopped"' in rest
     assert wh.sql(f"SELECT COUNT(*) FROM {PRED}").item() == got[0]["written"]
 
-def test_it_does_not_start_without_production_or_port(built, tmp_path):
+def test_it_does_not_start_without_production_or_port(light_home, tmp_path):
     "Would catch a service that starts with nothing to serve."
-    copy_world(built, tmp_path/"home")
+    copy_world(light_home, tmp_path/"home")
     p, said = _free_run(tmp_path/"home", CATBOOST_V9_MODEL_PATH="absent.cbm")
     assert "never falls through" in said and p.wait(30) == 2
     import socket

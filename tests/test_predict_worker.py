@@ -1,25 +1,16 @@
 "The worker: what it loads, whom it predicts, what it refuses."
-import json, os
+import json
 from datetime import date, timedelta
 import numpy as np, polars as pl, pytest
 from nbprops.features.facts import AsOf, parse_as_of
-from nbprops.model.predictor import load_bundle
 from nbprops.model.registry import Registry, paths
 from nbprops.predict.worker import NothingPredicted, bounded
 from nbprops.settings import Refusal
 from nbprops.predict.ensembles import BASELINES
-from tests.predict_world import DAY, LAST, PRED, build_world, copy_world, dump, tiny_model, utc
-
-@pytest.fixture(scope="module")
-def built(tmp_path_factory):
-    home = tmp_path_factory.mktemp("world")/"home"
-    home.mkdir()
-    os.environ["NBPROPS_HOME"] = str(home)
-    build_world(home)
-    return home
+from tests.predict_world import DAY, LAST, PRED, copy_world, dump, utc
 
 @pytest.fixture
-def served(built, tmp_path): return copy_world(built, tmp_path/"home")
+def served(light_home, tmp_path): return copy_world(light_home, tmp_path/"home")
 
 def _rows(wh, where="TRUE"): return wh.sql(f"SELECT * FROM {PRED} WHERE {where} ORDER BY game_date, game_id, player_lookup, system_id, line_value")
 
@@ -76,9 +67,9 @@ def test_the_stored_vector_reproduces_the_prediction(served):
         x = pl.DataFrame([json.loads(t) for t in rows["features_snapshot_json"]], schema_overrides={n: pl.Float64 for n in bundle[system[0]].transformer.features})
         assert np.array_equal(bundle[system[0]].predict(x), rows["predicted_points"].to_numpy())
 
-def test_a_range_equals_its_days(built, tmp_path):
+def test_a_range_equals_its_days(light_home, tmp_path):
     "Would catch a range whose features or lines depend on its other days."
-    a, b = copy_world(built, tmp_path/"a"), copy_world(built, tmp_path/"b")
+    a, b = copy_world(light_home, tmp_path/"a"), copy_world(light_home, tmp_path/"b")
     days = [DAY - timedelta(days=i) for i in range(3)]
     a[2]().predict_range(days[-1], days[0])
     for d in reversed(days): b[2]().predict(d)
@@ -100,9 +91,9 @@ def test_a_live_run_knows_nothing_later(served, monkeypatch):
     keep = ["player_lookup", "system_id", "line_value", "predicted_points", "feature_hash"]
     assert _rows(wh).select(keep).rows() == rows.select(keep).rows()
 
-def test_live_equals_backfill_of_the_same_moment(built, tmp_path, monkeypatch):
+def test_live_equals_backfill_of_the_same_moment(light_home, tmp_path, monkeypatch):
     "Would catch training features that differ from serving features."
-    a, b = copy_world(built, tmp_path/"a"), copy_world(built, tmp_path/"b")
+    a, b = copy_world(light_home, tmp_path/"a"), copy_world(light_home, tmp_path/"b")
     monkeypatch.setenv("NBPROPS_NOW", "2025-12-19T16:30:00Z")
     a[2]().predict(LAST, mode="SAME_DAY")
     monkeypatch.delenv("NBPROPS_NOW")

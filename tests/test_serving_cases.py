@@ -9,7 +9,7 @@ from nbprops.features.facts import AsOf, resolve
 from nbprops.predict.gate import MODES, REASONS, first_reason, gate, marks, run_mode
 from nbprops.predict.grading import ACC, grade
 from nbprops.predict.systems import FileSystem, baseline_contract
-from tests.predict_world import DAY, LAST, PRED, build_world, copy_world, utc
+from tests.predict_world import DAY, LAST, PRED, copy_world, utc
 from tests.test_predict_systems import model, rows as gate_rows
 from tests.test_serving_parity import featured
 
@@ -21,17 +21,8 @@ G1, G2 = "20251218_CLE_BKN", "20251218_SAC_GSW" # 19:30 and 22:00 Eastern: both 
 at = lambda h, m=0: utc(2025, 12, 18, h, m)
 NOON, AFTERNOON, LATE = at(16, 30), at(21), at(21, 40)
 
-@pytest.fixture(scope="module")
-def built(tmp_path_factory):
-    home = tmp_path_factory.mktemp("cases")/"home"
-    home.mkdir()
-    with pytest.MonkeyPatch.context() as mp:
-        mp.setenv("NBPROPS_HOME", str(home))
-        build_world(home)
-    return home
-
 @pytest.fixture
-def served(built, tmp_path): return copy_world(built, tmp_path/"home")
+def served(light_home, tmp_path): return copy_world(light_home, tmp_path/"home")
 
 def rows_of(wh, where="TRUE", **k): return wh.sql(f"SELECT * FROM {PRED} WHERE {where} ORDER BY game_id, player_lookup, system_id, created_at, line_value", **k)
 
@@ -101,13 +92,13 @@ def night(wh, who: dict, clock) -> None:
     grade(wh, DAY)
 
 @pytest.fixture(scope="module")
-def story(built, tmp_path_factory):
+def story(light_home, tmp_path_factory):
     "The whole evening, played once: who, the table after each run, the graded rows."
     with pytest.MonkeyPatch.context() as mp:
         home = tmp_path_factory.mktemp("story")/"home"
         mp.setenv("NBPROPS_HOME", str(home))
         clock = lambda t: mp.setenv("NBPROPS_NOW", t.isoformat())
-        wh, _, make = copy_world(built, home)
+        wh, _, make = copy_world(light_home, home)
         clock(NOON)
         who = cast(wh, make())
         write_market(wh, who); ladder(wh, who["ladder"]["player_lookup"], home)

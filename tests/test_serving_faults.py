@@ -12,7 +12,7 @@ from nbprops.data.warehouse import Warehouse
 from nbprops.model.registry import REGISTRY
 from nbprops.predict.publish import FATES, LOG, Receipt, publish, settled
 from nbprops.settings import Broken, Refusal
-from tests.predict_world import LAST, PRED, build_world, copy_world, utc
+from tests.predict_world import LAST, PRED, copy_world, utc
 from tests.serving_child import code, start
 from tests.serving_invariants import everything, invariants, served_rows
 
@@ -20,18 +20,10 @@ NOON, ONE, LATER = "2025-12-19T16:30:00Z", "2025-12-19T17:00:00Z", "2025-12-19T1
 SLATE = dict(days=(LAST, LAST))
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory):
-    home = tmp_path_factory.mktemp("world")/"home"
-    home.mkdir()
-    os.environ["NBPROPS_HOME"] = str(home)
-    build_world(home)
-    return home
-
-@pytest.fixture(scope="module")
-def noon(built, tmp_path_factory):
+def noon(light_home, tmp_path_factory):
     "The world after its first run, with a published copy and some lines that have moved since."
     home = tmp_path_factory.mktemp("noon")/"home"
-    wh, _, worker = copy_world(built, home)
+    wh, _, worker = copy_world(light_home, home)
     with pytest.MonkeyPatch.context() as m:
         m.setenv("NBPROPS_HOME", str(home)); m.setenv("NBPROPS_NOW", NOON)
         worker().predict(LAST, mode="SAME_DAY")
