@@ -111,6 +111,7 @@ def _train(s: Story, key: str, **request) -> str:
         s.models[key] = o = retrain(Request(name=f"DEMO_{key.upper()}", eval_start=FEBRUARY[0], eval_end=FEBRUARY[1], **dict(seeds=s.seeds) | request), s.wh, s.store)
     return f"{o.verdict}: {o.bundle.model_id}"
 
+# %% ../nbs/69_story.ipynb #3eb2b3fb
 def _shadow(s: Story, key: str, alias: str,
             legacy: bool = False, # kept for comparison: a rejection is overridden, on record and for a year
            ) -> str:
@@ -123,6 +124,7 @@ def _shadow(s: Story, key: str, alias: str,
         registry.enable(o.bundle.model_id, alias=alias, reason="shadow of the demo")
     return f"; shadow {alias}" + (" by override" if o.verdict == "REJECT" else "")
 
+# %% ../nbs/69_story.ipynb #d1fa6a9b
 def train_narrow(s: Story) -> str:
     "`v9_mae` until 8 January; the first production model of its family."
     return _train(s, "narrow", family="v9_mae", train_start=NARROW[0], train_end=NARROW[1], promote=True, initial=True, reason="first model of the family; unproven")
@@ -135,6 +137,7 @@ def train_noveg(s: Story) -> str:
     "`v12_noveg_mae` until 31 January; a shadow, too."
     return _train(s, "noveg", family="v12_noveg_mae", train_start=WIDE[0], train_end=WIDE[1]) + _shadow(s, "noveg", "catboost_v12_noveg_mae_shadow")
 
+# %% ../nbs/69_story.ipynb #3bab7082
 def train_legacy(s: Story) -> str:
     "`catboost_v8` on an earlier season and `catboost_v9_2026_02` until 24 January; shadows, with two fits each."
     few, spans = min(s.seeds, 2), {"v8": ("v8_mae", s.earlier, "catboost_v8"), "record": ("v9_mae", RECORD, "catboost_v9_2026_02")}

@@ -40,11 +40,10 @@ def test_a_day_that_was_not_asked_for_is_not_touched(jobs):
     assert seen == [(DAYS[0], DAYS[1]), (DAYS[4], DAYS[4]), (DAYS[2], DAYS[3]), (DAYS[5], DAYS[6])]
 
 @pytest.fixture
-def served(league, tmp_path):
+def served(light_home, tmp_path):
     "A private small world with one production model and a shadow."
-    from tests.predict_world import build_world, copy_world
-    (tmp_path/"first").mkdir(); build_world(tmp_path/"first", league=league)
-    return copy_world(tmp_path/"first", tmp_path/"home")
+    from tests.predict_world import copy_world
+    return copy_world(light_home, tmp_path/"home")
 
 def test_predictions_of_a_range_resume_and_refuse(served):
     "Would catch a job that does things twice, goes on without features, or lets a reason be forgotten."
@@ -65,3 +64,7 @@ def test_predictions_of_a_range_resume_and_refuse(served):
     with pytest.raises(Refusal, match="nobody"): backfill_predictions(w, days, systems=["nobody"])
     backfill_predictions(w, [DAY], force=True, systems=["catboost_v9"], skip_mlfs_check=True, reason="a trial")
     assert wh.sql("SELECT DISTINCT bypass_reason AS r, system_id FROM nba_predictions.prediction_execution_log WHERE bypass_reason IS NOT NULL").rows() == [("a trial", "catboost_v9")]
+    wh.write("nba_orchestration.deployments", pl.DataFrame([dict(deployment_id="d", service="prediction-worker", commit_sha="f"*40, deployment_revision="r", deployed_by="t", model_env_json="{}", is_healthy=True, deployed_at=datetime(2025, 2, 1, tzinfo=timezone.utc))]))
+    with pytest.raises(Refusal, match="build"): backfill_predictions(w, [DAY], force=True)
+    backfill_predictions(w, [DAY], force=True, systems=["catboost_v9"], reason="a hotfix")
+    assert wh.sql("SELECT DISTINCT ARRAY_TO_STRING(bypassed_checks, '+') AS c, requested_by IS NOT NULL AS who FROM nba_predictions.prediction_execution_log WHERE bypass_reason = 'a hotfix'").rows() == [("build", True)]

@@ -117,8 +117,10 @@ def job_status(wh, job: str, start: date, end: date) -> pl.DataFrame: # rows of 
     return wh.sql(f"SELECT game_date, processor, status, attempts, rows_written, failure_class, last_error FROM {STATE} WHERE job = @j AND game_date BETWEEN @a AND @b ORDER BY game_date, processor", j=job, a=start, b=end)
 
 # %% ../../nbs/data/12d_jobs.ipynb #cd94c916
-def check_build(wh, service: str, reason: str | None = None) -> None:
+def check_build(wh, service: str, reason: str | None = None) -> bool: # whether this is another build, excused by the reason
     "Refuse to fill a range with another build than the one that serves, unless a reason is given."
     got = wh.sql("SELECT commit_sha FROM nba_orchestration.deployments WHERE service = @s AND is_healthy ORDER BY deployed_at DESC LIMIT 1", s=service)
-    if got.height and got.item() != build_commit() and not reason:
+    other = got.height > 0 and got.item() != build_commit()
+    if other and not reason:
         raise Refusal(f"This build is {build_commit()}, {service} runs {got.item()}", "two builds would mix in one table", "check out the deployed commit, or give --reason")
+    return other

@@ -468,6 +468,7 @@ def _write_query(self: Transaction,
         _run(con, f"DELETE FROM {t.name} AS t WHERE {where}", lim)   # the long way, through quarantine
     return _write_staged(self, t, select, params, cols, where, lim, run_id)
 
+# %% ../../nbs/data/12_warehouse.ipynb #5dd4e5c2
 def _write_staged(self: Transaction, t: Table, select: str, params: dict, cols: list[str], where: str, lim: dict, run_id: str) -> Counts:
     "Stage a typed query and merge it; a breach goes through `write`."
     _run(self.con, f"CREATE OR REPLACE TEMP TABLE staged AS {select}", params)

@@ -12,7 +12,7 @@ from ..data.declare import Column
 from ..data.lines import line_of_record
 from ..data.tables import table
 from .publish import json_rows
-from .record import PATIENCE, PRED, VERSIONS, WITHDRAWN, games_of, record_rows, stage
+from .record import PATIENCE, PRED, VERSIONS, games_of, record_rows, stage
 from ..settings import Counts, Refusal, build_commit, now
 from ..stats import block_mean
 

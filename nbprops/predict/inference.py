@@ -13,7 +13,8 @@ from ..data.tables import table
 from ..model.families import system_id_of
 from ..model.registry import HISTORY, REGISTRY, UNKNOWN
 from .attribution import FILES
-from .grading import ACC, PRED, stage
+from .grading import ACC
+from .record import PRED, stage
 from .loading import ENV
 from .publish import PUBLICATIONS, chain_findings, publication_rows
 from ..settings import Counts, now

@@ -7,7 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 import polars as pl
-from ..data.tables import conform, table
+from ..data.tables import table
 from ..data.warehouse import sift
 from .record import PRED, VERSIONS, WITHDRAWN, stage
 from .systems import System

@@ -11,7 +11,7 @@ import polars as pl
 from ..core import expected_value_expr, fair_expr, no_vig_expr
 from ..data.tables import table
 from .ensembles import WORDS
-from .grading import PRED
+from .record import PRED
 from .publish import hashes, json_rows
 from .systems import HIGH, LOW, System, chances
 from ..settings import build_commit, sha256_of
@@ -28,6 +28,8 @@ class Run:
     mode: str
     stamp: datetime # UTC; predicted_at of every row
     force: bool = False
+    bypassed: tuple[str, ...] = () # checks that were left out
+    reason: str | None = None      # why
     def id_of(self, day: date) -> str: # 32 hex digits
         "Execution id of one game date."
         return sha256_of(f"{day}|{self.mode}|{self.stamp.isoformat()}|{self.force}|{os.getpid()}|{os.urandom(8).hex()}")[:32]

@@ -11,12 +11,12 @@ from ..core import eastern_date_expr
 from ..data.lines import best_lines
 from ..data.tables import table
 from ..features.catalogue import NAMES
-from ..features.context import CONTEXT, LINE_COLUMNS, add_lines, add_totals
+from ..features.context import CONTEXT, add_lines, add_totals
 from ..features.facts import SOURCES, AsOf, Facts, eastern_instant, facts_of, read_facts, resolve
 from ..features.feeds import FEEDS, lines_for, totals_for
 from ..features.store import STORE, TICKING, build
 from ..features.vectors import RENAMED, computed
-from .grading import stage
+from .record import stage
 from ..settings import Refusal
 
 # %% auto #0

@@ -13,6 +13,7 @@ from ..data.artifacts import Store
 from ..data.staging import keep_staging
 from ..data.warehouse import Warehouse
 from ..features.facts import AsOf, parse_as_of, wanted
+from ..model.moves import who
 from .ensembles import BASELINES, WORDS, add_absent, add_words
 from .gate import Marks, Mode, gate, marks, run_mode
 from .grading import ACC, PRED
@@ -295,7 +296,8 @@ def log_rows(base: pl.DataFrame, # game_date, system_id and whatever is known so
     "Execution-log rows with the bytes behind each system."
     zero = {c: pl.lit(0, pl.Int64) for c in ("players_requested", "players_predicted", "rows_written", "rows_superseded", "error_count") if c not in base.columns}
     return base.join(system_facts(systems, paths), on="system_id", how="left", maintain_order="left").with_columns(**zero, execution_id=pl.col("game_date").replace_strict(ids, return_dtype=pl.String),
-        prediction_run_mode=pl.lit(run.mode), execution_start_timestamp=pl.lit(run.stamp), build_commit_sha=pl.lit(build_commit()), deployment_revision=pl.lit(revision()), bypassed_checks=pl.lit([], pl.List(pl.String)))
+        prediction_run_mode=pl.lit(run.mode), execution_start_timestamp=pl.lit(run.stamp), build_commit_sha=pl.lit(build_commit()), deployment_revision=pl.lit(revision()), bypassed_checks=pl.lit(list(run.bypassed), pl.List(pl.String)),
+        bypass_reason=pl.lit(run.reason if run.bypassed else None, pl.String), requested_by=pl.lit(who() if run.bypassed else None, pl.String))
 
 # %% ../../nbs/predict/51_worker.ipynb #0fed72a0
 def started_rows(systems: list[System], paths: dict[str, dict], run: Run, ids: dict[date, str]) -> pl.DataFrame:
@@ -400,7 +402,9 @@ def _run(self: Worker, inputs: Inputs, live: list[System], run: Run, how: Mode, 
         f = forecast(said[len(inputs.helpers):], run, ids)
         return f, *self._write(f, inputs.slate, run, how, ids, began)
     except BaseException as e:
-        try: self._fail(live, run, ids, e); keep_staging(next(iter(ids.values())), f and f.rows, PRED, e)
+        try: keep_staging(next(iter(ids.values())), f and f.rows, PRED, e)
+        except Refusal as lost: e.add_note(str(lost))
+        try: self._fail(live, run, ids, e)
         except (Refusal, OSError) as lost: e.add_note(f"the log could not be written either: {lost}")
         raise
 
@@ -413,9 +417,11 @@ def _predict_range(self: Worker,
                    as_of: AsOf | str | datetime | None = None, # what may be known; default: everything until now
                    force: bool = False, # also players whose line and model are unchanged
                    systems: list[str] | None = None, # system ids; default: all that are live
+                   bypassed: tuple[str, ...] = (), # checks that the caller left out
+                   reason: str | None = None, # why
                   ) -> RunResult:
     "Predict and publish every slate of a range: one read, one frame, one write."
-    began, how, run = time.perf_counter(), run_mode(mode), Run(mode, now(), force)
+    began, how, run = time.perf_counter(), run_mode(mode), Run(mode, now(), force, bypassed, reason)
     if end < start: raise Refusal(f"{start}..{end} is no range of dates", "the end lies before the start", "swap the dates")
     inputs, live, ids = self._read(start, end, bounded(parse_as_of(as_of or "tip"), run.stamp, start, end), run, lambda every: chosen(every, systems))
     if not ids: return RunResult(mode, start, end)
