@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['NARROW', 'WIDE', 'FEBRUARY', 'SERVED', 'RECORD', 'EARLIER', 'SIMULATED', 'AFTERWARDS', 'STEPS', 'clock', 'Story',
-           'load_simulated', 'load_feeds', 'load', 'compute_features', 'features', 'train_narrow', 'train_wide',
-           'train_noveg', 'train_legacy', 'serve', 'grading', 'attribution', 'daily_report', 'gate_card', 'reports',
-           'play', 'duel', 'summary', 'dropped', 'silent', 'pasteable', 'closing']
+           'load_simulated', 'load_feeds', 'load', 'features', 'train_narrow', 'train_wide', 'train_noveg',
+           'train_legacy', 'serve', 'grading', 'attribution', 'daily_report', 'gate_card', 'reports', 'play', 'duel',
+           'summary', 'dropped', 'silent', 'pasteable', 'closing']
 
 # %% ../nbs/69_story.ipynb #e0b75585
 import os
@@ -87,21 +87,13 @@ def load(s: Story) -> str:
     return f"{t['read'].sum():,} rows read = {t['written'].sum():,} written + {t['quarantined'].sum():,} quarantined + {t['present'].sum():,} already there + {t['set_aside'].sum():,} set aside by rule"
 
 # %% ../nbs/69_story.ipynb #b6c48cef
-def compute_features(wh: Warehouse, start: date, end: date) -> pl.DataFrame: # table, rows, written, quarantined, present
-    "Phase 3, phase 4 and the feature store of a range, and their completion records."
-    from nbprops.features.facts import read_facts
-    from nbprops.features.store import build, write_features
-    from nbprops.ops.phases import reconcile
-    counts = write_features(wh, build(read_facts(wh, start, end), start, end), (start, end))
-    reconcile(wh, start, end)
-    return pl.DataFrame([(t, c.read, c.written, c.quarantined, c.present) for t, c in counts.items()], schema=["table", "rows", "written", "quarantined", "present"], orient="row")
-
 def features(s: Story) -> str:
     "Phase 3, phase 4 and `ml_feature_store_v2`."
+    from nbprops.ops.backfill import backfill_features
     with step(s.wh, "demo", "features", s.run_id) as run:
-        s.found["features"] = t = pl.concat([compute_features(s.wh, *s.earlier), compute_features(s.wh, NARROW[0], FEBRUARY[1])]).group_by("table", maintain_order=True).sum()
-        run.add(Counts(*(int(t[c].sum()) for c in ("rows", "written", "quarantined", "present"))))
-    return f"nine tables, {t['rows'].sum():,} rows; feature store {t.filter(pl.col('table').str.ends_with('store_v2'))['rows'][0]:,}"
+        s.found["features"] = jobs = [backfill_features(s.wh, *span, quiet=True) for span in (s.earlier, (NARROW[0], FEBRUARY[1]))]
+        run.add(counts := sum((m.counts for m in jobs), Counts()))
+    return f"nine tables, {counts.read:,} rows"
 
 # %% ../nbs/69_story.ipynb #ce0b54f0
 def _train(s: Story, key: str, **request) -> str:

@@ -39,9 +39,10 @@ def frame_text(frame, # polars frame
                title: str = "",
               ) -> None:
     "Print a frame as a table."
+    import sys
     from rich.console import Console
     from rich.table import Table
-    console = Console(width=4000, highlight=False, force_jupyter=False) # a line longer than the terminal is wrapped by it, so that ids can be copied whole
+    console = Console(width=4000, highlight=False, force_jupyter=False, force_terminal=sys.stdout.isatty()) # a line longer than the terminal is wrapped by it, so that ids can be copied whole
     t = Table(title=title or None, title_justify="left", box=None, pad_edge=False, header_style="bold")
     numeric = {c for c, k in frame.schema.items() if k.is_numeric()}
     for c in frame.columns: t.add_column(c, justify="right" if c in numeric else "left", overflow="fold")

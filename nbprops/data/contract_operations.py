@@ -44,8 +44,8 @@ declare("nba_orchestration.quarantine", key="quarantine_id", partition="game_dat
 
 # %% ../../nbs/data/10d_operations.ipynb #2714076d
 declare("nba_orchestration.backfill_state", key="job game_date processor", writer="backfills", doc="Per date and processor: done, failed, or still to do.", columns="""
-    STRING!: job, processor, status, run_id (PENDING, OK, EMPTY_OK, FAILED, SKIPPED)
-    STRING: failure_class, last_error
+    STRING!: job, processor, status, run_id (PENDING, OK, EMPTY_OK, PARTIAL, FAILED, SKIPPED)
+    STRING: failure_class, last_error; data_mark (what was read before and stored after, as two numbers; NULL = not marked)
     DATE!: game_date
     INT64!: attempts, rows_expected, rows_written, rows_quarantined
     FLOAT64: elapsed_seconds

@@ -236,9 +236,10 @@ def write_features(wh, # Warehouse
                    built: dict[str, pl.DataFrame], # from `build`
                    dates: tuple[date, date] | None = None, # the range that was built; its stale pre-game rows are removed
                    run_id: str = "",
+                   only=TABLES, # which tables
                   ) -> dict[str, Counts]: # table -> receipt
-    "Write the nine tables in one transaction; returns a receipt per table."
+    "Write the tables in one transaction; returns a receipt per table."
     with wh.transaction() as tx:
-        out = {name: tx.write(name, built[name], run_id=run_id, replace=dates if name in BEFORE_THE_GAME else None) for name in TABLES}
-        if built["breaches"].height: tx.quarantine(breach_records(built, run_id))
+        out = {name: tx.write(name, built[name], run_id=run_id, replace=dates if name in BEFORE_THE_GAME else None) for name in only}
+        if built["breaches"].height and STORE in only: tx.quarantine(breach_records(built, run_id))
     return out

@@ -248,15 +248,16 @@ def reconcile(wh, # Warehouse
               start: date, # first game date
               end: date | None = None, # last game date, inclusive; default the first
               mode: str = "overnight", # noted on the rows
+              phases: tuple[int, ...] = (2, 3, 4, 5), # which of them
              ): # receipt of the write
-    "Compute the completion of phases 2 to 5 from the data and store it."
+    "Compute the completion of phases from the data and store it."
     end = end or start
     if end < start: raise Refusal(f"The range {start}..{end} is empty", "the end lies before the start", "swap the two dates")
     expected_processors(3, mode)
     with wh.transaction() as tx:
-        rows = _triggers(tx, _judged(_counted(tx, start, end, PROCESSORS)), start, end)
+        rows = _triggers(tx, _judged(_counted(tx, start, end, [p for p in PROCESSORS if p.phase in phases])), start, end)
         runs = tx.sql(RUNS, start=start, end=end).with_columns(trigger_state=pl.lit("pending")).cast({"game_date": pl.Date, "phase": pl.Int64, "rows_expected": pl.Int64, "rows_written": pl.Int64, "rows_quarantined": pl.Int64, "last_error": pl.String})
-        rows = _attempts(tx, pl.concat([rows, runs], how="diagonal"), start, end).with_columns(mode=pl.lit(mode))
+        rows = _attempts(tx, pl.concat([rows, runs], how="diagonal").filter(pl.col("phase").is_in(phases)), start, end).with_columns(mode=pl.lit(mode))
         return tx.write(PHASES, rows.select(*COLUMNS, "mode", "attempts", pl.col("^trigger_.*$")), run_id="phases")
 
 # %% ../../nbs/ops/60_phases.ipynb #81a8acba

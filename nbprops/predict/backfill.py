@@ -9,7 +9,7 @@ __all__ = ['SLATES', 'COVERAGE', 'BUILD', 'slate_coverage', 'require_features', 
 # %% ../../nbs/predict/56_backfill.ipynb #b7261e73
 from datetime import date, timedelta
 import polars as pl
-from ..data.jobs import Manifest, check_build, run_job
+from ..data.jobs import Job, Manifest, check_build, run_job
 from .worker import RunResult, Worker, chosen
 from ..settings import Refusal
 
@@ -73,6 +73,6 @@ def backfill_predictions(worker: Worker, dates: list[date],
     if skip_mlfs_check and not reason: raise Refusal("--skip-mlfs-check needs --reason", "a check that is left out stays on record", "say why")
     bypassed = ((COVERAGE,) if skip_mlfs_check else ()) + ((BUILD,) if check_build(worker.wh, "prediction-worker", reason) else ())
     speakers = chosen(worker.systems(), systems)
-    m = run_job(worker.wh, "predictions", "+".join(sorted(systems)) if systems else "all", dates, _work(worker, force, systems, min_mlfs_coverage, bypassed, reason), force=force or not resume, dry_run=dry_run)
+    m = run_job(worker.wh, Job("predictions", ("+".join(sorted(systems)) if systems else "all",)), dates, _work(worker, force, systems, min_mlfs_coverage, bypassed, reason), force=force or not resume, dry_run=dry_run)
     m.models = {s.system_id: s.attribution.get("model_sha256") or "code" for s in speakers}
     return m

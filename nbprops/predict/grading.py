@@ -21,8 +21,8 @@ __all__ = ['ACC', 'GRADES', 'COPIED', 'RENEWED', 'RESULTS', 'CLOSING', 'OFFERS',
            'CLOSE_MINUS_TAKEN', 'MEASURES', 'STAMPS', 'OWN', 'STATISTICS', 'STAMPED', 'FIRST', 'FATE', 'AGAIN', 'STALE',
            'DROP_STALE', 'REPLACED', 'COVERAGE', 'TALLY', 'from_json', 'copied_rows', 'closing_lines', 'vig_free',
            'grade_statement', 'same_key', 'differs', 'replaced_grades', 'keep_replaced', 'write_grades',
-           'coverage_verdict', 'coverage', 'GradeReport', 'count_results', 'grade', 'restored', 'grade_history',
-           'closing_value']
+           'coverage_verdict', 'coverage', 'GradeReport', 'count_results', 'report_of', 'grade_status', 'grade',
+           'restored', 'grade_history', 'closing_value']
 
 # %% ../../nbs/predict/53_grading.ipynb #e7973596
 ACC, GRADES = "nba_predictions.prediction_accuracy", "nba_predictions.grade_versions"
@@ -230,6 +230,7 @@ class GradeReport:
     games: pl.DataFrame = field(default_factory=pl.DataFrame)    # game_id, game_date, state, finding, days
     coverage: pl.DataFrame = field(default_factory=pl.DataFrame) # per system
     empty_dates: list[date] = field(default_factory=list)        # complete games and no graded row
+    expected: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema={"game_date": pl.Date, "rows_expected": pl.Int64})) # record rows of games that are not pending
     @property
     def pending(self) -> pl.DataFrame: return self.games.filter(pl.col("state") == "PENDING")
     @property
@@ -273,6 +274,23 @@ def count_results(tx, start: date, end: date) -> pl.DataFrame: # game_date, syst
     return tx.sql(TALLY, start=start, end=end).with_columns(pl.col("played", *names).cast(pl.Int64)).rename(names)
 
 # %% ../../nbs/predict/53_grading.ipynb #55db480f
+def report_of(tx, start: date, end: date, games: pl.DataFrame, # `games_of`
+              counts: Counts = Counts()) -> GradeReport:
+    "How a range stands; needs `record_rows` of the same transaction."
+    results = count_results(tx, start, end)
+    expected = tx.sql("SELECT game_date, COUNT(*) AS rows_expected FROM grading_record WHERE state <> 'PENDING' GROUP BY game_date").cast({"game_date": pl.Date, "rows_expected": pl.Int64})
+    seen = set(results.filter(pl.col("played") > 0)["game_date"])
+    empty = sorted(set(games.filter(pl.col("state") == "COMPLETE")["game_date"]) - seen)
+    return GradeReport(start, end, counts, results.drop("played"), games, coverage(tx, start, end), empty, expected)
+
+def grade_status(wh, start: date, end: date, counts: Counts = Counts()) -> GradeReport:
+    "How a range stands, without grading it."
+    with wh.transaction() as tx:
+        games = games_of(tx, start, end)
+        record_rows(tx, games, start, end)
+        return report_of(tx, start, end, games, counts)
+
+# %% ../../nbs/predict/53_grading.ipynb #6ca0b001
 def grade(wh, # a `Warehouse`
           start: date, # first game date
           end: date | None = None, # last game date, inclusive; default the first
@@ -285,10 +303,7 @@ def grade(wh, # a `Warehouse`
         record_rows(tx, games, start, end)
         stage(tx, "grading_closing", closing_lines(tx, games, start, end))
         counts = write_grades(tx, start, end)
-        results = count_results(tx, start, end)
-        seen = set(results.filter(pl.col("played") > 0)["game_date"])
-        empty = sorted(set(games.filter(pl.col("state") == "COMPLETE")["game_date"]) - seen)
-        return GradeReport(start, end, counts, results.drop("played"), games, coverage(tx, start, end), empty)
+        return report_of(tx, start, end, games, counts)
 
 # %% ../../nbs/predict/53_grading.ipynb #54591d73
 def restored(rows: pl.DataFrame, # with row_json, as kept in `grade_versions`
