@@ -15,7 +15,7 @@ from ..data.jobs import LEAST_REFUSED, MOST_REFUSED, Job, Manifest, check_build,
 from ..data.marks import marks, stretch_marks
 from ..data.tables import table
 from ..features.catalogue import contract
-from ..features.facts import FINAL, SOURCES, YEAR, read_facts
+from ..features.facts import FINAL, SOURCES, YEAR, read_facts, season_start
 from ..features.precompute import CACHE, COMPOSITE, DEFENSE, SHOTS
 from ..features.store import BEFORE_THE_GAME, STORE, TABLES, VERSION, build, write_features
 from .phases import reconcile
@@ -145,6 +145,7 @@ def backfill_features(wh, start: date, end: date, # game dates, inclusive
     "Compute and store the features of a range as a job, and the completion of its phases."
     if end < start: raise Refusal(f"The range {start}..{end} is empty", "the end lies before the start", "swap the two dates")
     wanted, found = processors_of(processor), dict(counts={}, stale={})
+    season_start(wh.read(SOURCES["seasons"]), start) # a range before every season is refused at once
     excused = check_build(wh, "phase4-precompute", reason)
     job = Job("phase4", tuple(wanted), lambda a, b: input_marks(wh, a, b), lambda a, b: output_marks(wh, wanted, a, b), chunk_days=CHUNK_DAYS)
     days = [start + timedelta(i) for i in range((end - start).days + 1)]

@@ -250,6 +250,11 @@ def range_28(s) -> None:
     from tests.benchmarks.slates import range_28 as measure
     measure(s, row)
 
+def phase4() -> None:
+    "Four seasons of features through the back-fill."
+    from tests.benchmarks.seasons import phase4 as measure
+    measure(_home(), row)
+
 def _reference(wh, a: date, b: date) -> float: # seconds
     "CREATE TABLE AS of the grader's join with the grader's columns; record rows and closing lines are given to it."
     from nbprops.data.warehouse import to_duckdb
@@ -290,7 +295,7 @@ def grade_million() -> None:
     row(f"{r.counts.written:,} rows graded / CREATE TABLE AS of their join", f"{whole:.1f} s = {whole/ref:.2f}x", f"{ref:.1f} s bare SQL; again {again:.1f} s", "2x")
 
 if __name__ == "__main__":
-    alone, after = ["command", "demo", "features", "growth", "cold_start", "steady", "grade_million"], ["training", "seeds", "gates", "registry", "families", "serving", "regenerate", "range_28"]
+    alone, after = ["command", "demo", "features", "growth", "cold_start", "steady", "grade_million", "phase4"], ["training", "seeds", "gates", "registry", "families", "serving", "regenerate", "range_28"]
     names = sys.argv[1:] or alone + after
     played = _played(_home()) if set(after) & set(names) else None
     for n in names: globals()[n](played) if n in after else globals()[n]()
