@@ -122,7 +122,7 @@ def _manifest_text(self: Manifest) -> str:
     "A manifest as a person reads it."
     rate, c, rows = self.total("rows_written")/self.seconds if self.seconds else 0, self.counts, f"{self.total('rows_written'):,} rows"
     if not c.read: rows += f" written, {self.total('rows_quarantined'):,} quarantined"
-    done = f"would do {len(self.dates)} dates, {self.skipped} done before" if self.dry_run else f"{self.n('OK')} dates done, {self.n('EMPTY_OK')} without games, {self.n('PENDING')} not complete yet, {self.n('PARTIAL')} in part, {self.n('FAILED')} failed, {self.skipped} done before; {rows}, {self.seconds:.1f} s, {rate:,.0f} rows/s"
+    done = f"would do {len(self.dates)} dates, {self.skipped} done before" if self.dry_run else f"nothing to do, {self.skipped} dates done before" if not self.rows else f"{self.n('OK')} dates done, {self.n('EMPTY_OK')} without games, {self.n('PENDING')} not complete yet, {self.n('PARTIAL')} in part, {self.n('FAILED')} failed, {self.skipped} done before; {rows}, {self.seconds:.1f} s, {rate:,.0f} rows/s"
     out = [f"{self.job} {self.run_id}: {done}"]
     if c.read: out += [f"  {c.read:,} rows made = {c.written:,} written + {c.quarantined:,} quarantined + {c.present:,} already there"]
     return "\n".join(out + [f"  {s}: {sha[:12]}" for s, sha in sorted(self.models.items())] + [f"  {n}" for n in self.notes] + _sayings(self.rows))
