@@ -134,6 +134,7 @@ def test_a_game_that_is_on_no_schedule_waits_and_grows_old(wh, monkeypatch):
     old = grade(wh, D0)
     assert wh.sql(f"SELECT COUNT(*) AS n FROM {ACC}").item() == 0 and sorted(old.pending["finding"]) == ["not final", "not on the schedule"]
     assert "days ago" not in str(young) and str(old).count("27 days ago") == 2 and (young.overdue.height, old.overdue.height) == (0, 2)
+    assert (young.verdict, old.verdict, old.exit_code) == ("NOT_APPLICABLE", "WARN", 0)
 
 def test_zero_graded_rows_on_a_complete_date_is_a_failure(wh, monkeypatch):
     "Would catch the green job that graded nothing for six days."

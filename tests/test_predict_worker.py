@@ -1,6 +1,6 @@
 "The worker: what it loads, whom it predicts, what it refuses."
 import json
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 import numpy as np, polars as pl, pytest
 from nbprops.features.facts import AsOf, parse_as_of
 from nbprops.model.registry import Registry, paths
@@ -270,6 +270,11 @@ def test_a_moved_tip_restates_the_row(served, monkeypatch):
     same = old.join(new, on=["game_id", "player_lookup", "line_snapshot_id"], suffix="_new")
     assert same.height and set(same["restatement_reason_new"]) == {"tip_moved"} and (same["line_minutes_before_game_new"] - same["line_minutes_before_game"]).unique().to_list() == [120]
 
+def _report(wh, who: str, status: str, at: str) -> None:
+    "A new injury report about one player."
+    team = wh.sql("SELECT ANY_VALUE(team_abbr) AS t FROM nba_analytics.upcoming_player_game_context WHERE player_lookup = @p", p=who).item()
+    wh.write("nba_raw.nbac_injury_report", pl.DataFrame([dict(player_lookup=who, team_abbr=team, injury_status=status, report_date=LAST, report_timestamp=datetime.fromisoformat(at))]))
+
 def test_a_late_scratch_is_no_pick_any_more(served, monkeypatch):
     "Would catch an actionable row of a player who was ruled out."
     wh, _, worker = served
@@ -277,12 +282,65 @@ def test_a_late_scratch_is_no_pick_any_more(served, monkeypatch):
     w = worker()
     w.predict(LAST, mode="SAME_DAY")
     who = _rows(wh)["player_lookup"][0]
-    wh.sql("UPDATE nba_analytics.upcoming_player_game_context SET injury_status = 'out', as_of = TIMESTAMP '2025-12-19 17:00:00+00' WHERE game_date = @d AND player_lookup = @p", d=LAST, p=who)
+    _report(wh, who, "out", "2025-12-19T17:00:00+00:00")
     monkeypatch.setenv("NBPROPS_NOW", "2025-12-19T18:00:00Z")
     w.predict(LAST, mode="RETRY")
     rows = _rows(wh, f"player_lookup = '{who}'")
     assert set(rows["invalidation_reason"]) == {"late_scratch"} and not rows["is_actionable"].any()
     assert wh.sql("SELECT COUNT(*) FROM nba_predictions.slate_publications").item() == 2
+
+def test_a_newer_report_than_the_stored_slate_is_believed(served, monkeypatch):
+    "Would catch a worker that trusts the night's slate although the morning's report rules a player out, and one that never lets him come back."
+    wh, _, worker = served
+    wh.sql("DELETE FROM nba_raw.nbac_injury_report WHERE report_timestamp > TIMESTAMP '2025-12-19 07:00:00+00'")
+    from nbprops.features.facts import read_facts
+    from nbprops.features.store import build, write_features
+    write_features(wh, build(read_facts(wh, LAST, LAST), LAST, LAST, "run:EARLY", origin="live"), (LAST, LAST))
+    state = lambda p: _rows(wh, f"player_lookup = '{p}' AND system_id = 'catboost_v9' AND is_active AND game_date = DATE '{LAST}'")
+    def run(at, mode):
+        monkeypatch.setenv("NBPROPS_NOW", at)
+        return worker().predict(LAST, mode=mode)
+    assert not run("2025-12-19T16:30:00Z", "SAME_DAY").rebuilt
+    who, mate = _rows(wh, "system_id = 'catboost_v9' AND has_prop_line")["player_lookup"].sort()[:2]
+    _report(wh, who, "out", "2025-12-19T16:45:00+00:00"); _report(wh, mate, "probable", "2025-12-19T16:45:00+00:00")
+    assert run("2025-12-19T17:00:00Z", "RETRY").rebuilt
+    gone = state(who)
+    assert gone.height == 1 and gone["invalidation_reason"][0] == "late_scratch" and not gone["is_actionable"][0] and state(mate)["invalidation_reason"][0] is None
+    _report(wh, who, "available", "2025-12-19T17:15:00+00:00")
+    assert run("2025-12-19T17:30:00Z", "RETRY").rebuilt
+    back = state(who)
+    assert back.height == 1 and back["invalidation_reason"][0] is None and back["restatement_reason"][0] == "available_again" and back["prediction_id"][0] != gone["prediction_id"][0]
+    assert "player_out" not in back["filter_reasons"][0] and wh.sql("SELECT COUNT(*) FROM nba_predictions.prediction_versions WHERE prediction_id = @p", p=gone["prediction_id"][0]).item() == 1
+
+def test_a_report_that_says_the_same_changes_nothing(served, monkeypatch):
+    "Would catch a slate that is built again every hour because reports repeat themselves."
+    wh, _, worker = served
+    wh.sql("DELETE FROM nba_raw.nbac_injury_report WHERE report_timestamp > TIMESTAMP '2025-12-19 07:00:00+00'")
+    who = wh.sql("SELECT player_lookup AS p FROM nba_analytics.upcoming_player_game_context WHERE game_date = @d ORDER BY p LIMIT 1", d=LAST).item()
+    _report(wh, who, "questionable", "2025-12-19T07:10:00+00:00")
+    from nbprops.features.facts import read_facts
+    from nbprops.features.store import build, write_features
+    write_features(wh, build(read_facts(wh, LAST, LAST), LAST, LAST, "run:EARLY", origin="live"), (LAST, LAST))
+    _report(wh, who, "questionable", "2025-12-19T15:00:00+00:00")
+    monkeypatch.setenv("NBPROPS_NOW", "2025-12-19T16:30:00Z")
+    assert not worker().predict(LAST, mode="SAME_DAY").rebuilt
+
+def test_a_formula_without_its_feed_is_silent_and_breaks_nothing(served, monkeypatch):
+    "Would catch a run that never reads as complete because of a feed that nobody delivers."
+    from nbprops.ops.phases import reconcile, status
+    wh, _, worker = served
+    monkeypatch.setenv("NBPROPS_NOW", "2025-12-19T16:30:00Z")
+    wh.sql("UPDATE nba_predictions.ml_feature_store_v2 SET feed_profile = 'box+props', opponent_def_rating = NULL WHERE game_date = @d", d=LAST)
+    monkeypatch.setattr("nbprops.predict.slate.knows_otherwise", lambda *a: False)
+    worker().predict(LAST, mode="SAME_DAY")
+    log = dict(wh.sql("SELECT system_id, status FROM nba_predictions.prediction_execution_log WHERE game_date = @d", d=LAST).iter_rows())
+    why = wh.sql("SELECT error_message FROM nba_predictions.prediction_execution_log WHERE system_id = 'zone_matchup_v1' AND game_date = @d", d=LAST).item()
+    assert log["zone_matchup_v1"] == log["similarity_balanced_v1"] == "silent" and "team_box" in why and log["moving_average"] == "completed"
+    wh.sql("DELETE FROM nba_predictions.prediction_execution_log WHERE status NOT IN ('silent', 'completed')")
+    reconcile(wh, LAST)
+    assert status(wh, 5, [LAST])["status"].to_list() == ["COMPLETE"]
+    wh.sql("UPDATE nba_predictions.prediction_execution_log SET status = 'silent' WHERE TRUE"); reconcile(wh, LAST)
+    assert status(wh, 5, [LAST])["status"].to_list() == ["PENDING"]
 
 def test_early_takes_only_players_with_a_line(served, monkeypatch):
     "Would catch an early run that predicts without lines."

@@ -216,7 +216,7 @@ def test_the_mirror_finds_a_changed_box_score_before_the_day(seasons, tmp_path):
 
 def test_the_mirror_finds_features_of_the_evening(seasons, tmp_path, monkeypatch):
     "Would catch a comparison that passes when a replay uses what was built at the tip-off."
-    monkeypatch.setattr("nbprops.predict.slate.knows_too_much", lambda *a: False)
+    monkeypatch.setattr("nbprops.predict.slate.knows_otherwise", lambda *a: False)
     got = differences(seasons[0].live[A, "EARLY"], backfilled(seasons[0].copy(tmp_path/"x"), A, "run:EARLY")[0].filter("has_prop_line"))
     assert {c for _, _, c in got} >= {"features_snapshot_json", "feature_hash", "predicted_points"}
 
@@ -227,7 +227,7 @@ def test_a_report_that_grew_old_before_the_tip_still_counts_in_the_morning(seaso
     wh.sql(f"DELETE FROM {REPORTS} WHERE report_timestamp > @t", t=datetime.combine(B, time(), timezone.utc))
     featured(wh, "tip", B, B)
     got, rebuilt = backfilled(home, B, "run:SAME_DAY")
-    monkeypatch.setattr("nbprops.predict.slate.knows_too_much", lambda *a: True)
+    monkeypatch.setattr("nbprops.predict.slate.knows_otherwise", lambda *a: True)
     assert rebuilt and set(got["system_id"]) >= {"catboost_v9", "v12_shadow"} and differences(got, backfilled(home, B, "run:SAME_DAY")[0]) == set()
 
 # --- the baselines' chances ---

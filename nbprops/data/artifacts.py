@@ -37,6 +37,7 @@ def _get(self: Store,
     "Bytes of an artefact, verified when a hash is given."
     try: data = self.fs.cat_file(self.path(rel))
     except FileNotFoundError: raise Refusal(f"The artefact {rel} is not in the store", "the registry names a file that is gone", "restore it from a backup, or registry block the model") from None
+    except OSError as e: raise Broken(f"The artefact {rel} cannot be read", e.strerror or str(e) or type(e).__name__, "mend its rights or the connection, then run again") from None
     if sha256 and sha256_of(data) != sha256: raise Refusal(f"The artefact {rel} is not the file that was registered", f"sha256 {sha256_of(data)[:12]} instead of {sha256[:12]}", "nbprops registry validate; never serve it")
     return data
 

@@ -118,7 +118,7 @@ declare("nba_predictions.prediction_worker_runs", key="request_id", partition="g
 
 # %% ../../nbs/data/10c_predictions.ipynb #ccc9569d
 declare("nba_predictions.prediction_execution_log", key="execution_id system_id", partition="game_date", writer="worker and backfill (one row per run and system)", doc="One row per run and system.", columns="""
-    STRING!: execution_id, system_id, status, prediction_run_mode (status: started, completed, partial, failed, refused); build_commit_sha, deployment_revision
+    STRING!: execution_id, system_id, status, prediction_run_mode (status: started, completed, partial, failed, refused; silent = a hand-written system whose feed nobody delivers); build_commit_sha, deployment_revision
     STRING: error_message, bypass_reason, requested_by (why and by whom a check was skipped); model_file_name, model_path (batch attribution 1, 2); model_sha256,
         model_load_source; load_attempts_json (every source that was tried for the system, in order, and what came of it)
     DATE!: game_date

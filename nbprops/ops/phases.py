@@ -186,12 +186,12 @@ def readiness(status: dict[str, str], # processor -> status of one phase and dat
 
 # %% ../../nbs/ops/60_phases.ipynb #8094d50d
 RUNS = """WITH runs AS (
-  SELECT game_date, prediction_run_mode AS processor, MAX(players_requested) AS rows_expected, COUNTIF(status = 'completed') AS done, COUNTIF(status IN ('failed', 'refused')) AS broken, COUNT(*) AS systems,
+  SELECT game_date, prediction_run_mode AS processor, MAX(players_requested) AS rows_expected, COUNTIF(status = 'completed') AS done, COUNTIF(status IN ('failed', 'refused')) AS broken, COUNTIF(status <> 'silent') AS systems,
     STRING_AGG(DISTINCT error_message, '; ') AS last_error
   FROM nba_predictions.prediction_execution_log WHERE game_date BETWEEN @start AND @end GROUP BY game_date, prediction_run_mode),
 made AS (SELECT game_date, prediction_run_mode AS processor, COUNT(DISTINCT player_lookup) AS n FROM nba_predictions.player_prop_predictions WHERE game_date BETWEEN @start AND @end GROUP BY game_date, prediction_run_mode)
 SELECT r.game_date, 5 AS phase, r.processor, CAST(r.rows_expected AS INT64) AS rows_expected, COALESCE(m.n, 0) AS rows_written, 0 AS rows_quarantined, r.last_error,
-  CASE WHEN r.done = r.systems THEN 'COMPLETE' WHEN r.broken = r.systems THEN 'FAILED' WHEN r.done > 0 THEN 'PARTIAL' ELSE 'PENDING' END AS status
+  CASE WHEN r.systems = 0 THEN 'PENDING' WHEN r.done = r.systems THEN 'COMPLETE' WHEN r.broken = r.systems THEN 'FAILED' WHEN r.done > 0 THEN 'PARTIAL' ELSE 'PENDING' END AS status
 FROM runs AS r LEFT JOIN made AS m ON m.game_date = r.game_date AND m.processor = r.processor"""
 
 # %% ../../nbs/ops/60_phases.ipynb #c43b688e

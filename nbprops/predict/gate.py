@@ -15,7 +15,7 @@ from .systems import System
 from ..settings import Refusal
 
 # %% auto #0
-__all__ = ['MODES', 'REASONS', 'Mode', 'run_mode', 'Marks', 'marks', 'missing_lists', 'with_quality', 'members_quality',
+__all__ = ['MODES', 'REASONS', 'NEEDS', 'Mode', 'run_mode', 'Marks', 'marks', 'missing_lists', 'with_quality', 'members_quality',
            'first_reason', 'absent_terms', 'lack', 'lacks', 'why_expr', 'gate']
 
 # %% ../../nbs/predict/50c_gate.ipynb #7dd2fb67
@@ -125,11 +125,13 @@ def absent_terms(m: Marks, c: Contract) -> pl.Series: # List(String)
     return missing_lists(~m.there[:, [f.index for f in c.features]], c.names)
 
 # %% ../../nbs/predict/50c_gate.ipynb #f187157d
+NEEDS = " needs " # what a feature that no feed brings is said to do
+
 def lack(f: Feature, # a required feature that is not there
          off: bool, # its feed is not in force
         ) -> str:
     "Why one feature is not there."
-    return f"{f.name} needs {'+'.join(f.feeds or ('box',))}" if off else f"{f.name} is not known"
+    return f"{f.name}{NEEDS}{'+'.join(f.feeds or ('box',))}" if off else f"{f.name} is not known"
 
 def lacks(m: Marks, c: Contract) -> pl.Series: # String, null where nothing required is missing
     "What each row lacks, and which feed would bring it."

@@ -241,6 +241,7 @@ class GradeReport:
     def verdict(self) -> str:
         worst = set(self.coverage["verdict"].to_list() if self.coverage.height else [])
         if self.empty_dates: return "FAIL"
+        if self.games.height and self.overdue.height: worst.add("WARN") # somebody has to look for these games
         return next((v for v in ("CRIT", "WARN", "OK") if v in worst), "NOT_APPLICABLE")
     @property
     def exit_code(self) -> int: return 1 if self.verdict in ("FAIL", "CRIT") else 0

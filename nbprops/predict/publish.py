@@ -216,7 +216,11 @@ def broken_links(tx, start: date, end: date) -> list[str]: # findings, [] when t
 SCRATCH = f"""
 UPDATE {PRED} AS t SET is_actionable = FALSE, invalidation_reason = 'late_scratch', invalidated_at = @at, restatement_reason = 'late_scratch', updated_at = @at
 FROM (SELECT c.game_id, c.player_lookup FROM nba_analytics.upcoming_player_game_context AS c JOIN nba_reference.nba_schedule AS g ON g.game_id = c.game_id
-      WHERE c.game_date BETWEEN @start AND @end AND c.injury_status = 'out' AND c.as_of <= @at AND (g.game_start_utc IS NULL OR g.game_start_utc > @at)) AS s
+      LEFT JOIN (SELECT player_lookup, injury_status FROM nba_raw.nbac_injury_report
+                 WHERE report_date BETWEEN DATE_SUB(@start, INTERVAL 2 DAY) AND @end AND report_timestamp <= @at AND report_timestamp >= TIMESTAMP_SUB(@at, INTERVAL 24 HOUR)
+                 QUALIFY ROW_NUMBER() OVER (PARTITION BY player_lookup ORDER BY report_timestamp DESC) = 1) AS r ON r.player_lookup = c.player_lookup
+      WHERE c.game_date BETWEEN @start AND @end AND (g.game_start_utc IS NULL OR g.game_start_utc > @at)
+        AND (r.injury_status = 'out' OR (r.injury_status IS NULL AND c.injury_status = 'out' AND c.as_of <= @at))) AS s
 WHERE t.game_date BETWEEN @start AND @end AND t.game_id = s.game_id AND t.player_lookup = s.player_lookup AND t.is_active AND t.invalidation_reason IS NULL"""
 
 def restate_scratched(tx, start: date, end: date, # game dates, inclusive
@@ -300,9 +304,9 @@ def publish(tx, # open transaction; whatever is raised inside rolls back everyth
 LOG, RUNS = "nba_predictions.prediction_execution_log", "nba_predictions.prediction_worker_runs"
 
 # %% ../../nbs/predict/52_publish.ipynb #66e83be7
-def run_status() -> pl.Expr: # completed, partial, failed, refused
+def run_status() -> pl.Expr: # completed, partial, failed, refused, silent
     "How a system's run ended."
-    return (pl.when(pl.col("refused")).then(pl.lit("refused")).when(pl.col("rows_written") + pl.col("already") == 0).then(pl.lit("failed"))
+    return (pl.when(pl.col("silent")).then(pl.lit("silent")).when(pl.col("refused")).then(pl.lit("refused")).when(pl.col("rows_written") + pl.col("already") == 0).then(pl.lit("failed"))
             .when(pl.col("error_count") > 0).then(pl.lit("partial")).otherwise(pl.lit("completed")))
 
 # %% ../../nbs/predict/52_publish.ipynb #c7f3a525

@@ -69,8 +69,9 @@ def add_standing(rows: pl.DataFrame, # slate rows: current_points_line, tip
     same = stood & pl.col("was_line_value").eq_missing(line) & (pl.col("was_model_id") == system.attribution["model_id"]) & pl.col("was_model_sha256").eq_missing(pl.lit(system.attribution.get("model_sha256"), pl.String))
     same = same.fill_null(False) | (stood & pl.col("was_invalidated_at").is_null() & missing_only)
     moved = stood & pl.col("was_line_snapshot_at").is_not_null() & pl.col("was_line_minutes_before_game").ne_missing(minutes_to(pl.col("tip"), pl.col("was_line_snapshot_at")))
-    rows = rows.with_columns(done=same & moved.not_() & (not force), withdrawn=stood & pl.col("was_line_value").is_not_null() & line.is_null(),
-                             restatement_reason=pl.when(moved).then(pl.lit("tip_moved")))
+    back = stood & pl.col("was_invalidated_at").is_not_null() # he was ruled out, and is on the slate again
+    rows = rows.with_columns(done=same & moved.not_() & back.not_() & (not force), withdrawn=stood & pl.col("was_line_value").is_not_null() & line.is_null(),
+                             restatement_reason=pl.when(moved).then(pl.lit("tip_moved")).when(back).then(pl.lit("available_again")))
     return rows.drop("stood", *(f"was_{c}" for c in STANDING[3:]))
 
 # %% ../../nbs/predict/50d_rows.ipynb #1743a8bd

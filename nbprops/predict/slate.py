@@ -20,9 +20,9 @@ from .record import stage
 from ..settings import Refusal
 
 # %% auto #0
-__all__ = ['SMALL', 'STORED', 'PLAYERS', 'LATER', 'MINUTES', 'market_features', 'slate_facts', 'stored_players', 'knows_too_much',
-           'Reader', 'rebuilt_players', 'add_market', 'add_best', 'expected', 'latest_start', 'add_feeds', 'Slate',
-           'slate_of', 'check_slate', 'read_slate']
+__all__ = ['SMALL', 'STORED', 'PLAYERS', 'NEWEST', 'DIFFERS', 'MINUTES', 'market_features', 'slate_facts', 'stored_players',
+           'knows_otherwise', 'Reader', 'rebuilt_players', 'add_market', 'add_best', 'expected', 'latest_start',
+           'add_feeds', 'Slate', 'slate_of', 'check_slate', 'read_slate']
 
 # %% ../../nbs/predict/50b_slate.ipynb #87f403ab
 def market_features(rows: pl.DataFrame, # context columns, points_avg_season and the market columns of the moment
@@ -56,21 +56,24 @@ def stored_players(tx, start: date, end: date) -> pl.DataFrame: # one row per ro
     return tx.sql(PLAYERS, start=start, end=end)
 
 # %% ../../nbs/predict/50b_slate.ipynb #6a963885
-LATER = """
-SELECT COUNT(*) AS n FROM nba_raw.nbac_injury_report AS i JOIN slate_moments AS m ON (i.report_timestamp > m.as_of AND i.report_timestamp <= m.built)
-  OR (i.report_timestamp >= TIMESTAMP_SUB(m.as_of, INTERVAL 24 HOUR) AND i.report_timestamp < TIMESTAMP_SUB(m.built, INTERVAL 24 HOUR))
-WHERE i.report_date BETWEEN DATE_SUB(@start, INTERVAL 2 DAY) AND @end"""
+NEWEST = """SELECT m.as_of, m.built, i.player_lookup, i.injury_status FROM slate_moments AS m JOIN nba_raw.nbac_injury_report AS i ON i.report_timestamp <= m.{at} AND i.report_timestamp >= TIMESTAMP_SUB(m.{at}, INTERVAL 24 HOUR)
+  WHERE i.report_date BETWEEN DATE_SUB(@start, INTERVAL 2 DAY) AND @end
+  QUALIFY ROW_NUMBER() OVER (PARTITION BY m.as_of, m.built, i.player_lookup ORDER BY i.report_timestamp DESC) = 1"""
+DIFFERS = f"""
+WITH now_said AS ({NEWEST.format(at='as_of')}), then_said AS ({NEWEST.format(at='built')})
+SELECT COUNT(*) AS n FROM now_said AS a FULL JOIN then_said AS b ON b.as_of = a.as_of AND b.built = a.built AND b.player_lookup = a.player_lookup WHERE a.injury_status IS DISTINCT FROM b.injury_status"""
 
-def knows_too_much(tx, players: pl.DataFrame, # `stored_players`
-                   games: pl.DataFrame, # resolved games
-                  ) -> bool:
-    "Whether any stored row was built with knowledge from after the run's moment."
-    built = players.group_by("game_id").agg(built=pl.max_horizontal("context_as_of", "stored_as_of").max())
-    late = games.join(built, on="game_id").filter(pl.col("built") > pl.col("as_of"))
-    if late.is_empty(): return False
-    if late.select((pl.min_horizontal("game_date", eastern_date_expr(pl.col("built"))) != pl.col("cut")).any()).item(): return True
-    stage(tx, "slate_moments", late.select("as_of", "built"))
-    return tx.sql(LATER, start=games["game_date"].min(), end=games["game_date"].max())["n"].item() > 0
+def knows_otherwise(tx, players: pl.DataFrame, # `stored_players`
+                    games: pl.DataFrame, # resolved games
+                   ) -> bool:
+    "Whether any stored row was built with other knowledge than the run's moment has."
+    moment = pl.max_horizontal("context_as_of", "stored_as_of"), pl.min_horizontal("context_as_of", "stored_as_of")
+    built = players.group_by("game_id").agg(built=pl.concat_list(moment[0].max(), moment[1].min())).explode("built").unique()
+    other = games.join(built, on="game_id").filter(pl.col("built") != pl.col("as_of"))
+    if other.is_empty(): return False
+    if other.select((pl.min_horizontal("game_date", eastern_date_expr(pl.col("built"))) != pl.col("cut")).any()).item(): return True
+    stage(tx, "slate_moments", other.select("as_of", "built").unique())
+    return tx.sql(DIFFERS, start=games["game_date"].min(), end=games["game_date"].max())["n"].item() > 0
 
 # %% ../../nbs/predict/50b_slate.ipynb #6ee02acd
 @dataclass(frozen=True)
@@ -174,6 +177,6 @@ def read_slate(wh, # a `Warehouse`
     facts = slate_facts(tx, start, end)
     games = resolve(facts.schedule, asof)
     players = stored_players(tx, start, end)
-    if late := knows_too_much(tx, players, games): players = rebuilt_players(tx, start, end, asof)
+    if late := knows_otherwise(tx, players, games): players = rebuilt_players(tx, start, end, asof)
     if games.height: check_slate(games, players)
     return slate_of(facts, players, games, late)

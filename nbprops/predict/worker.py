@@ -15,7 +15,7 @@ from ..data.warehouse import Warehouse
 from ..features.facts import AsOf, parse_as_of, wanted
 from ..model.moves import who
 from .ensembles import BASELINES, WORDS, add_absent, add_words
-from .gate import Marks, Mode, gate, marks, run_mode
+from .gate import NEEDS, Marks, Mode, gate, marks, run_mode
 from .grading import ACC, PRED
 from .loading import Fleet, load_fleet, refreshed, require_production, whereabouts
 from .publish import LOG, RUNS, Receipt, answered, close_dead_runs, distribution, publish, require_started, restate_scratched, settled, run_status, system_facts, worker_run_rows
@@ -28,7 +28,7 @@ from ..settings import Refusal, build_commit, now
 # %% auto #0
 __all__ = ['RESIDUAL_DAYS', 'JUDGED', 'bounded', 'RunResult', 'NothingPredicted', 'Worker', 'Inputs', 'usual_volume',
            'graded_residuals', 'with_history', 'helpers', 'requested', 'refuse_after_tip', 'Outcome', 'system_errors',
-           'outcome', 'words_of', 'speak', 'Forecast', 'forecast', 'summarise', 'log_rows', 'started_rows',
+           'outcome', 'words_of', 'speak', 'Forecast', 'forecast', 'unfed', 'summarise', 'log_rows', 'started_rows',
            'finished_rows', 'chosen']
 
 # %% ../../nbs/predict/51_worker.ipynb #a004b5c5
@@ -278,15 +278,24 @@ def forecast(outcomes: list[Outcome], run: Run,
     judged = judged.with_columns(reason=pl.when(passed & refused).then(pl.lit("slate_refused")).otherwise("reason"), written=passed & refused.not_(), run_id=pl.col("game_date").replace_strict(ids, return_dtype=pl.String)).drop("_refused")
     return Forecast(rows.join(bad, on=["game_date", "system_id"], how="anti", maintain_order="left"), judged, checks, [o.system for o in outcomes])
 
+# %% ../../nbs/predict/51_worker.ipynb #6ca0d002
+def unfed(f: Forecast) -> pl.DataFrame: # game_date, system_id, silent
+    "Hand-written systems that the feeds of a date cannot feed, and ensembles left alone by them."
+    code = [s.system_id for s in f.systems if s.attribution.get("model_load_source") == "CODE"]
+    starved = ((pl.col("reason") == "feed_missing") | pl.col("why").str.contains(NEEDS, literal=True)).fill_null(False)
+    by = f.outcomes.filter(pl.col("system_id").is_in(code)).group_by("game_date", "system_id").agg(silent=starved.all(), alone=(pl.col("reason") == "too_few_members").fill_null(False).all())
+    lost = pl.concat([by.clear().select("game_date", "system_id"), *(by.filter("silent", pl.col("system_id").is_in(s.members)).select("game_date", system_id=pl.lit(s.system_id)) for s in f.systems if s.members)]).unique().with_columns(bereft=pl.lit(True))
+    return by.join(lost, on=["game_date", "system_id"], how="left").select("game_date", "system_id", silent=pl.col("silent") | (pl.col("alone") & pl.col("bereft").fill_null(False)))
+
 # %% ../../nbs/predict/51_worker.ipynb #5ec9df06
 def summarise(f: Forecast) -> pl.DataFrame: # per date and system: requested, predicted, written, already, error_count, refused, status, finding, why
     "What each system did on each date."
     reason = pl.col("reason")
     by = f.outcomes.group_by("game_date", "system_id", maintain_order=True).agg(requested=pl.len().cast(pl.Int64), written=pl.col("written").sum().cast(pl.Int64), already=reason.is_in(["already_predicted", "line_withdrawn"]).sum().cast(pl.Int64),
         error_count=(reason == "gate_error").sum().cast(pl.Int64), refused=(reason == "slate_refused").any().fill_null(False), error=pl.col("error").drop_nulls().first(), why=pl.col("why").drop_nulls().first(), quality=pl.col("feature_quality_score").mean())
-    by = by.join(f.checks.select("game_date", "system_id", "finding"), on=["game_date", "system_id"], how="left", maintain_order="left").rename({"written": "rows_written"}).with_columns(status=run_status())
+    by = by.join(unfed(f), on=["game_date", "system_id"], how="left", maintain_order="left").with_columns(pl.col("silent").fill_null(False)).join(f.checks.select("game_date", "system_id", "finding"), on=["game_date", "system_id"], how="left", maintain_order="left").rename({"written": "rows_written"}).with_columns(status=run_status())
     production = {s.system_id: s.is_production for s in f.systems}
-    return by.rename({"rows_written": "written"}).with_columns(predicted=pl.col("written") + pl.col("already"), is_production=pl.col("system_id").replace_strict(production, return_dtype=pl.Boolean))
+    return by.drop("silent").rename({"rows_written": "written"}).with_columns(predicted=pl.col("written") + pl.col("already"), is_production=pl.col("system_id").replace_strict(production, return_dtype=pl.Boolean))
 
 # %% ../../nbs/predict/51_worker.ipynb #7b41a670
 def log_rows(base: pl.DataFrame, # game_date, system_id and whatever is known so far
