@@ -243,7 +243,8 @@ def _as_sent(rows: pl.DataFrame, # conforming rows
              frame: pl.DataFrame, # what was sent
             ) -> pl.DataFrame:
     "Conforming rows in which NaN is still NaN."
-    odd = [c for c in rows.columns if c in frame.columns and frame.schema[c].is_float() and frame[c].is_nan().any()]
+    kinds = frame.schema
+    odd = [c for c in rows.columns if c in kinds and kinds[c].is_float() and frame[c].is_nan().any()]
     return rows.with_columns(frame[c].cast(pl.Float64) for c in odd)
 
 # %% ../../nbs/data/12_warehouse.ipynb #8e14fc0a
