@@ -381,19 +381,26 @@ def _sql(self: Warehouse,
     "Run one statement on its own."
     with self.transaction() as tx: return tx.sql(query, **params)
 
-def _read(self: Warehouse,
-          name: str, # table
-          start: date | None = None, end: date | None = None, # bounds of the partition column, inclusive
-          columns: list[str] | None = None, # default: all declared columns
-          where: str = "TRUE", # further GoogleSQL condition
-          **params) -> pl.DataFrame: # ordered by key
+Warehouse.sql = _sql
+
+# %% ../../nbs/data/12_warehouse.ipynb #d1a1ec82
+def _tx_read(self: Transaction,
+             name: str, # table
+             start: date | None = None, end: date | None = None, # bounds of the partition column, inclusive
+             columns: list[str] | None = None, # default: all declared columns
+             where: str = "TRUE", # further GoogleSQL condition
+             **params) -> pl.DataFrame: # ordered by key
     "Rows of a table, bounded by its partition column and ordered by its key."
     t = table(name)
     cols = ", ".join(columns or [c.name for c in t.columns[:t.declared]])
     lim = [f"{t.partition} {op} @{k}" for k, op, v in (("start", ">=", start), ("end", "<=", end)) if v is not None]
     return self.sql(f"SELECT {cols} FROM {t.name} WHERE {' AND '.join([*lim, f'({where})'])} ORDER BY {', '.join(t.key)}", start=start, end=end, **params)
 
-Warehouse.sql, Warehouse.read = _sql, _read
+def _read(self: Warehouse, name: str, *args, **kwargs) -> pl.DataFrame:
+    "`Transaction.read` in a transaction of its own."
+    with self.transaction() as tx: return tx.read(name, *args, **kwargs)
+
+Transaction.read, Warehouse.read = _tx_read, _read
 
 # %% ../../nbs/data/12_warehouse.ipynb #83d6a02c
 def _wh_write(self: Warehouse, name: str, frame: pl.DataFrame, **kwargs) -> Counts:
