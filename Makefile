@@ -14,7 +14,7 @@ export MPLBACKEND ?= agg
 
 all: install
 
-# A stamp keeps `make demo` from installing twice. The bytecode is compiled now, because the heavy imports take three times as long without it.
+# A stamp keeps `make demo` from installing twice. The bytecode is compiled now, because the heavy imports take three times as long without it; the package's own is compiled, too, since it is installed as a link.
 $(VENV)/.installed: setup.py settings.ini
 	@python=$$(for p in python$$(cat .python-version) python3.13 python3.12 python3.11 python3; do \
 	  command -v $$p >/dev/null && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done); \
@@ -22,6 +22,7 @@ $(VENV)/.installed: setup.py settings.ini
 	echo "creating $(VENV) with $$($$python --version)"; $$python -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -e '.[all]'
+	@$(BIN)/python -m compileall -q nbprops
 	@touch $@
 
 install: $(VENV)/.installed

@@ -103,6 +103,13 @@ def test_profile_from_a_warehouse_equals_profile_from_facts(wh):
     window = [(date(2025, 11, 10), date(2025, 11, 30)), (date(2025, 12, 1), date(2025, 12, 10))]
     assert feed_profile(wh, window) == feed_profile(light(), window) == FULL
 
+def test_a_game_is_judged_alone():
+    "Would catch a flag of a game that changes when other games leave the schedule: the profile of a window finds only the window's lines."
+    from nbprops.features.feeds import game_feeds, only
+    a, b = date(2025, 11, 20), date(2025, 12, 3)
+    whole, part = game_feeds(light()), game_feeds(only(light(), a, b))
+    assert part.equals(whole.filter(pl.col("game_date").is_between(a, b))) and 0 < part.height < whole.height
+
 def test_profile_does_not_depend_on_the_order_of_windows(wh):
     "A window's bounded read, history included, that speaks for the dates of another window."
     from nbprops.data.league import simulate

@@ -285,7 +285,7 @@ def test_what_comes_back_is_what_went_away(served, tmp_path, monkeypatch):
     before = rows_of(Warehouse(), *TABLES)
     monkeypatch.setenv("NBPROPS_NOW", "2025-12-19T15:00:00Z")
     said = backup(tmp_path/"b.tar.gz")
-    files = {n: h for n, h in hashed(home).items() if not n.endswith(".wal")}
+    files = {n: h for n, h in hashed(home).items() if not n.endswith((".wal", ".translations"))}
     assert said.rows["nba_predictions.player_prop_predictions"] == len(before[PRED]) and said.files == len(files) and said.not_included == {}
     monkeypatch.setenv("NBPROPS_HOME", str(tmp_path/"elsewhere"/"home"))
     done = restore(tmp_path/"b.tar.gz")
@@ -300,15 +300,15 @@ def test_what_comes_back_is_what_went_away(served, tmp_path, monkeypatch):
     assert told[0].equals(told[1]) and told[0].height > 50 and set(told[0]["model_load_source"]) == {"REGISTRY", "CODE"}
 
 def test_half_written_files_stay_behind(home, tmp_path):
-    "Would catch a torn copy in a backup, and a link that is followed out of the home."
-    for n in ("reports/x.html.part", "nbprops.snapshot.duckdb.0a1b2c3d", "nbprops.duckdb.wal"): (home/n).write_text("half")
+    "Would catch a torn copy in a backup, remembered SQL that another version of the translator would not say, and a link that is followed out of the home."
+    for n in ("reports/x.html.part", "nbprops.snapshot.duckdb.0a1b2c3d", "nbprops.translations", "nbprops.duckdb.wal"): (home/n).write_text("half")
     (home/"nbprops.duckdb.wal").unlink()
     (home/"nbprops.duckdb.tmp").mkdir(); (home/"nbprops.duckdb.tmp"/"block").write_text("x")
     (home/"reports"/"link").symlink_to("/etc/hostname"); (home/"far").symlink_to("/etc")
     os.mkfifo(home/"pipe")
     said = backup(tmp_path/"b.tar.gz")
     with tarfile.open(tmp_path/"b.tar.gz") as t: names = t.getnames()
-    assert not [n for n in names if "part" in n or "tmp" in n or "0a1b" in n or "link" in n or "far" in n] and set(said.not_included) == {"reports/link", "far", "pipe"}
+    assert not [n for n in names if "part" in n or "tmp" in n or "0a1b" in n or "link" in n or "far" in n or "translations" in n] and set(said.not_included) == {"reports/link", "far", "pipe"}
 
 def test_what_lies_elsewhere_is_named(home, tmp_path, monkeypatch):
     "Would catch a backup that looks whole and holds no models."

@@ -16,7 +16,6 @@ from nbprops.model.registry import REGISTRY, paths
 from nbprops.model.training import training_rows
 from nbprops.predict.grading import grade
 from nbprops.predict.publish import json_rows
-from nbprops.predict.slate import Reader
 from nbprops.predict.worker import Worker
 from nbprops.settings import ET
 from tests.predict_world import PRED, tiny_model
@@ -45,7 +44,7 @@ def landed_by(frames: dict, t: datetime) -> dict:
 
 def featured(wh, asof: str, start: date, end: date) -> None:
     "Build and write the features of some dates at a moment."
-    with wh.transaction() as tx: facts = read_facts(Reader(tx), start, end)
+    with wh.transaction() as tx: facts = read_facts(tx, start, end)
     write_features(wh, build(facts, start, end, asof), (start, end))
 
 def receive(wh, frames: dict, t: datetime, asof: str, start: date, end: date) -> None:

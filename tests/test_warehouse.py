@@ -179,3 +179,15 @@ def test_an_artefact_is_written_once_and_verified(tmp_path):
     (tmp_path/"s/catboost/f/a.cbm").write_bytes(b"swapped")
     with pytest.raises(Refusal, match="not the file"): s.get("catboost/f/a.cbm", digest)
     assert s.list() == ["catboost/f/a.cbm"]
+
+def test_facts_of_a_range_are_of_one_moment(league, monkeypatch):
+    "Would catch sources read one by one, between which another process may write; and a reader that opens the file for each of them."
+    from dataclasses import fields
+    from nbprops.data import warehouse
+    from nbprops.features.facts import Facts
+    opened, connect = [], warehouse._connect
+    monkeypatch.setattr(warehouse, "_connect", lambda *a, **k: opened.append(1) or connect(*a, **k))
+    alone = Facts.read(league, date(2025, 11, 20), date(2025, 11, 21))
+    assert len(opened) == 1
+    with league.transaction() as tx: through = Facts.read(tx, date(2025, 11, 20), date(2025, 11, 21))
+    assert len(opened) == 2 and all(getattr(alone, f.name).equals(getattr(through, f.name)) for f in fields(Facts)) and alone.box.height

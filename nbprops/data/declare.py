@@ -9,6 +9,7 @@ __all__ = ['UTC', 'TYPES', 'UNITS', 'RAW_AUDIT', 'BUILD_AUDIT', 'AUDIT_NAMES', '
 # %% ../../nbs/data/10_declare.ipynb #17487392
 import re
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 import polars as pl
 from ..settings import Refusal
 
@@ -19,6 +20,7 @@ TYPES = { # BigQuery type -> (DuckDB type, polars type)
     "BOOL": ("BOOLEAN", pl.Boolean), "DATE": ("DATE", pl.Date), "TIMESTAMP": ("TIMESTAMPTZ", UTC),
     "NUMERIC": ("DECIMAL(38,9)", pl.Float64)}
 
+@lru_cache(64)
 def storage_type(bq: str, # BigQuery type, e.g. NUMERIC(5,1) or ARRAY<STRING>
                 ) -> tuple[str, pl.DataType]: # DuckDB type, polars type
     "The DuckDB and polars types of a BigQuery type."
@@ -107,9 +109,9 @@ class Table:
     declared: int             # how many of them were declared
     @property
     def dataset(self) -> str: return self.name.split(".")[0]
-    @property
+    @cached_property
     def names(self) -> list[str]: return [c.name for c in self.columns]
-    @property
+    @cached_property
     def content(self) -> list[str]: return [c.name for c in self.columns[:self.declared] if c.name not in AUDIT_NAMES]
     def schema(self, audit: bool = False) -> dict[str, pl.DataType]: # column -> polars type
         "Polars schema, without the audit columns unless asked."

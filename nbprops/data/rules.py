@@ -140,8 +140,8 @@ def most(kind: str, # BigQuery type
 # %% ../../nbs/data/11a_rules.ipynb #c06ee984
 def number_rules(name: str, frame: pl.DataFrame) -> list[Rule]:
     "A rule for every number column that carries what is no number, or what its type cannot hold."
-    t = table(name)
-    floats = [c for c in t.columns if c.name in frame.columns and frame.schema[c.name].is_float()]
+    kinds = frame.schema
+    floats = [c for c in table(name).columns if c.name in kinds and kinds[c.name].is_float()]
     odd = [c for c, fine in zip(floats, frame.select(pl.col(c.name).is_finite().all() for c in floats).row(0)) if not fine] if floats else []
     wide = [(c, limit) for c in floats if (limit := most(c.type)) and (frame[c.name].abs().max() or 0) >= limit]
     return [*(Rule(name, c.name, f"{c.name}:a number", "ERROR", c.unit, pl.col(c.name).is_finite().not_(), "a number") for c in odd),

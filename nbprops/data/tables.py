@@ -27,10 +27,11 @@ def unknown_columns(t: Table, frame: pl.DataFrame) -> list[str]:
     return [c for c in frame.columns if c not in t.names]
 
 # %% ../../nbs/data/11_tables.ipynb #201c255c
-def _column_expr(c: Column, frame: pl.DataFrame) -> pl.Expr:
+def _column_expr(c: Column,
+                 have: pl.DataType | None, # of the frame's column; None when it is absent
+                ) -> pl.Expr:
     "The frame's column cast to its declared type; NULLs when it is absent."
-    if c.name not in frame.columns: return pl.lit(None, dtype=c.frame).alias(c.name)
-    have = frame.schema[c.name]
+    if have is None: return pl.lit(None, dtype=c.frame).alias(c.name)
     e = pl.col(c.name)
     if have.is_float(): e = e.fill_nan(None)
     if c.frame.is_integer() and have.is_float(): e = e.round()
@@ -44,10 +45,10 @@ def conform(name: str, # table name
     "Cast, order and complete a frame; unknown or missing required columns are refused."
     t = table(name)
     if bad := unknown_columns(t, frame): raise Refusal(f"{t.name} has no column {bad}", "a column that is not declared would be lost", f"nbprops tables {t.name}")
-    cols = t.columns if audit else t.columns[:t.declared]
-    lacking = [c.name for c in t.columns[:t.declared] if c.required and c.name not in frame.columns and c.name in t.content]
+    cols, have = t.columns if audit else t.columns[:t.declared], dict(frame.schema)
+    lacking = [c.name for c in t.columns[:t.declared] if c.required and c.name not in have and c.name in t.content]
     if lacking: raise Refusal(f"{t.name} needs the column {lacking}", "it may not be NULL", f"nbprops tables {t.name}")
-    try: return frame.select(_column_expr(c, frame) for c in cols if audit or c.name in t.content or c.name in frame.columns)
+    try: return frame.select(_column_expr(c, have.get(c.name)) for c in cols if audit or c.name in t.content or c.name in have)
     except pl.exceptions.InvalidOperationError as e: raise Refusal(f"{t.name}: a value does not fit its type", str(e).splitlines()[0], "") from None
 
 # %% ../../nbs/data/11_tables.ipynb #c1b4c6dc

@@ -4,6 +4,7 @@
 
 # %% ../../nbs/features/20_facts.ipynb #16553624
 from __future__ import annotations
+from contextlib import nullcontext
 from dataclasses import dataclass, fields
 from datetime import date, datetime, time, timedelta, timezone
 import polars as pl
@@ -87,14 +88,14 @@ def reach(seasons: pl.DataFrame, # nba_reference.nba_seasons
     return whole | {k: (back, end) for k in ("schedule", "box")} | {k: (first, end) for k in ("team_box", "shots", "shot_counts", "props", "game_lines", "injuries")}
 
 # %% ../../nbs/features/20_facts.ipynb #574456d4
-def read_facts(wh, # a `Warehouse`
+def read_facts(wh, # a `Warehouse`, or an open transaction of one
                start: date, end: date, # game dates to compute, inclusive
               ) -> Facts:
-    "Everything a range needs, read from the warehouse and not more."
-    seasons = wh.read(SOURCES["seasons"])
-    spans = reach(seasons, start, end)
-    get = lambda k: wh.read(SOURCES[k], *(spans[k] or ()), columns=table(SOURCES[k]).content)
-    return Facts(**{k: get(k) for k in SOURCES})
+    "Everything a range needs and not more, read in one transaction."
+    with wh.transaction() if hasattr(wh, "transaction") else nullcontext(wh) as tx:
+        spans = reach(tx.read(SOURCES["seasons"]), start, end)
+        get = lambda k: tx.read(SOURCES[k], *(spans[k] or ()), columns=table(SOURCES[k]).content)
+        return Facts(**{k: get(k) for k in SOURCES})
 
 Facts.read = staticmethod(read_facts)
 

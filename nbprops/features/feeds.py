@@ -4,6 +4,7 @@
 
 # %% ../../nbs/features/21_feeds.ipynb #f7a9918b
 from __future__ import annotations
+from dataclasses import replace
 from datetime import date
 import polars as pl
 from ..data.lines import UTC, game_lines_of_record, line_of_record, usable_props
@@ -13,7 +14,7 @@ from ..settings import Refusal
 # %% auto #0
 __all__ = ['FEEDS', 'FULL', 'TEAM_TOTALS', 'BY_DATE', 'profile_feeds', 'quarters', 'lines_for', 'totals_for', 'newest_report',
            'first_line_of_date', 'box_delivered', 'team_box_delivered', 'market_delivered', 'game_feeds', 'feed_days',
-           'present', 'profile_of', 'feed_profile', 'season_so_far']
+           'present', 'profile_of', 'only', 'feed_profile', 'season_so_far']
 
 # %% ../../nbs/features/21_feeds.ipynb #16cb0351
 FEEDS = ("box", "rosters", "team_box", "shots", "props", "game_lines", "injuries")
@@ -124,6 +125,12 @@ def profile_of(days: pl.DataFrame, # `feed_days`
     has = lambda f: all(s.select(present(f)).item() for s in sums)
     return "+".join(f for f in FEEDS if has(f))
 
+# %% ../../nbs/features/21_feeds.ipynb #d1a1ec90
+def only(facts: Facts, start: date, end: date, # game dates, inclusive
+        ) -> Facts:
+    "The same facts, in which no other game is on the schedule."
+    return replace(facts, schedule=facts.schedule.filter(pl.col("game_date").is_between(start, end)))
+
 # %% ../../nbs/features/21_feeds.ipynb #fa62b782
 def feed_profile(source, # `Facts`, or a `Warehouse` to read them from
                  windows: list[tuple[date, date]], # training and evaluation windows, game dates, inclusive
@@ -131,7 +138,7 @@ def feed_profile(source, # `Facts`, or a `Warehouse` to read them from
     "The feed profile that all windows share."
     if not windows: raise Refusal("A feed profile needs a window", "", "give (start, end)")
     if isinstance(source, Facts): return profile_of(feed_days(game_feeds(source)), windows)
-    each = [profile_feeds(profile_of(feed_days(game_feeds(Facts.read(source, *w))), [w])) for w in windows]
+    each = [profile_feeds(profile_of(feed_days(game_feeds(only(Facts.read(source, *w), *w))), [w])) for w in windows]
     return "+".join(f for f in FEEDS if all(f in own for own in each))
 
 # %% ../../nbs/features/21_feeds.ipynb #ecd26e0d

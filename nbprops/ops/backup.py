@@ -28,7 +28,7 @@ def outside() -> dict[str, str]: # setting -> where it points
     return {k: v for k, v in places.items() if v and away(v)}
 
 # %% ../../nbs/ops/68a_backup.ipynb #83cd1823
-PASSING = re.compile(r"\.part$|\.duckdb\.wal$|\.snapshot\.duckdb\.[0-9a-f]{8}$") # half-written, or part of the copied warehouse
+PASSING = re.compile(r"\.part$|\.translations$|\.duckdb\.wal$|\.snapshot\.duckdb\.[0-9a-f]{8}$") # half-written, made again when needed, or part of the copied warehouse
 
 def _loud(e: OSError) -> None: raise e # a folder that cannot be listed is not an empty folder
 

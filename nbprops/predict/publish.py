@@ -33,7 +33,7 @@ def _plain(name: str, kind: pl.DataType) -> pl.Expr:
 def json_rows(frame: pl.DataFrame) -> pl.Series: # String, one per row
     "Every row as canonical JSON."
     if frame.is_empty(): return pl.Series("json", [], dtype=pl.String)
-    return frame.select(json=pl.struct(_plain(c, frame.schema[c]) for c in sorted(frame.columns)).struct.json_encode()).to_series()
+    return frame.select(json=pl.struct(_plain(c, kind) for c, kind in sorted(frame.schema.items())).struct.json_encode()).to_series()
 
 # %% ../../nbs/predict/52_publish.ipynb #eec4ae01
 def hashes(text: pl.Series) -> pl.Series: # 64 hex digits each

@@ -21,8 +21,8 @@ from ..settings import Refusal
 
 # %% auto #0
 __all__ = ['SMALL', 'STORED', 'PLAYERS', 'NEWEST', 'DIFFERS', 'MINUTES', 'market_features', 'slate_facts', 'stored_players',
-           'knows_otherwise', 'Reader', 'rebuilt_players', 'add_market', 'add_best', 'expected', 'latest_start',
-           'add_feeds', 'Slate', 'slate_of', 'check_slate', 'read_slate']
+           'knows_otherwise', 'rebuilt_players', 'add_market', 'add_best', 'expected', 'latest_start', 'add_feeds',
+           'Slate', 'slate_of', 'check_slate', 'read_slate']
 
 # %% ../../nbs/predict/50b_slate.ipynb #87f403ab
 def market_features(rows: pl.DataFrame, # context columns, points_avg_season and the market columns of the moment
@@ -75,21 +75,10 @@ def knows_otherwise(tx, players: pl.DataFrame, # `stored_players`
     stage(tx, "slate_moments", other.select("as_of", "built").unique())
     return tx.sql(DIFFERS, start=games["game_date"].min(), end=games["game_date"].max())["n"].item() > 0
 
-# %% ../../nbs/predict/50b_slate.ipynb #6ee02acd
-@dataclass(frozen=True)
-class Reader:
-    "Reads tables through an open transaction, where a `Warehouse` would open one for each."
-    tx: object
-    def read(self, name: str, start: date | None = None, end: date | None = None, columns: list[str] | None = None) -> pl.DataFrame:
-        "Rows of a table between two dates."
-        t = table(name)
-        lim = " AND ".join(f"{t.partition} {op} @{k}" for k, op, v in (("start", ">=", start), ("end", "<=", end)) if v is not None) or "TRUE"
-        return self.tx.sql(f"SELECT {', '.join(columns or t.names)} FROM {t.name} WHERE {lim} ORDER BY {', '.join(t.key)}", start=start, end=end)
-
 # %% ../../nbs/predict/50b_slate.ipynb #d26bc176
 def rebuilt_players(tx, start: date, end: date, asof: AsOf) -> pl.DataFrame: # columns of `stored_players`
     "The rostered players with features built as of an instant."
-    built = build(read_facts(Reader(tx), start, end), start, end, asof)
+    built = build(read_facts(tx, start, end), start, end, asof)
     stored = built[STORE].select("player_lookup", "game_date", "game_id", *(pl.col(c).alias("stored_as_of") if c == "as_of" else c for c in STORED))
     who = built[CONTEXT].select("game_id", "player_lookup", "game_date", "team_abbr", "opponent_team_abbr", "universal_player_id", "injury_status", "home_game", "is_eligible", context_as_of="as_of")
     return who.join(stored, on=["player_lookup", "game_date", "game_id"], how="left").sort("game_date", "game_id", "player_lookup")
