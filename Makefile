@@ -35,7 +35,9 @@ else
 	@NBPROPS_HOME=$${NBPROPS_HOME:-.nbprops} $(BIN)/nbprops demo
 endif
 
+# The suite starts hundreds of processes; each would compile a module that was edited since.
 test: $(VENV)/.installed
+	@$(BIN)/python -m compileall -q nbprops
 	@$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not full" tests
 
 test-full: $(VENV)/.installed

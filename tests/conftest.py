@@ -1,5 +1,5 @@
 "Shared fixtures: a fresh home, a fresh warehouse, real feeds when there are any."
-import os
+import os, tempfile
 from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
@@ -8,8 +8,14 @@ settings.register_profile("house", deadline=None, derandomize=True, suppress_hea
 settings.load_profile("house")
 
 def pytest_configure(config):
+    if not os.environ.get("NBPROPS_TRANSLATIONS"): # one memory for the hundreds of homes of a run; processes of the run inherit it
+        config.translations = tempfile.TemporaryDirectory()
+        os.environ["NBPROPS_TRANSLATIONS"] = f"{config.translations.name}/run.translations"
     config.addinivalue_line("markers", "full: long checks that `make test-full` runs")
     config.addinivalue_line("markers", "real: needs the folder of real feeds named by NBPROPS_DATA")
+
+def pytest_unconfigure(config):
+    if hasattr(config, "translations"): os.environ.pop("NBPROPS_TRANSLATIONS"); config.translations.cleanup()
 
 def pytest_collection_modifyitems(items):
     items.sort(key=lambda i: ("played" not in getattr(i, "fixturenames", ()), i.path.stem != "test_notebooks")) # the longest first

@@ -8,6 +8,11 @@ from nbprops.settings import Refusal
 
 ASKED = ["SELECT COUNTIF(x > 1) AS n FROM t", "SELECT SAFE_DIVIDE(a, b) AS q FROM t", "SELECT DATE_DIFF(a, b, DAY) AS d, '\"é\\n' AS s FROM t"]
 
+@pytest.fixture(autouse=True)
+def alone(monkeypatch):
+    "The memory that the test run shares is not looked at."
+    monkeypatch.delenv("NBPROPS_TRANSLATIONS", raising=False)
+
 @pytest.fixture
 def memory(wh):
     "An empty memory beside a warehouse, in a process that remembers nothing."
@@ -90,6 +95,14 @@ def test_nothing_is_made_where_there_is_no_warehouse(tmp_path):
     _forget()
     to_duckdb("SELECT 'nowhere' AS x")
     assert not os.path.exists(os.environ["NBPROPS_HOME"])
+
+def test_homes_may_share_a_memory(tmp_path, monkeypatch):
+    "Would catch a setting that is not listened to, and one that makes a home where there is none."
+    monkeypatch.setenv("NBPROPS_TRANSLATIONS", str(tmp_path/"shared"))
+    assert _asked_again() == [translate(s) for s in ASKED] and (tmp_path/"shared").stat().st_size > 200
+    monkeypatch.setattr(dialect, "translate", lambda sql: 1/0)
+    assert len(_asked_again()) == 3 and not os.path.exists(os.environ["NBPROPS_HOME"])
+    _forget()
 
 def test_a_refusal_is_not_remembered(memory):
     "Would catch SQL that cannot be read becoming a line."

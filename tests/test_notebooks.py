@@ -18,7 +18,7 @@ def _run(path: str) -> tuple[str, bool]:
 @lru_cache(1)
 def _results() -> dict[str, bool]:
     ctx = mp.get_context("forkserver")
-    ctx.set_forkserver_preload(["nbdev.test"]) # imported once, inherited by every fork
+    ctx.set_forkserver_preload(["nbdev.test", "polars", "duckdb", "catboost", "sqlglot", "sqlglot.generators.duckdb", "sqlglot.generators.bigquery"]) # imported once, inherited by every fork; heavy, and without threads that a fork would lose
     with ctx.Pool(2, maxtasksperchild=1) as pool:
         return dict(pool.imap_unordered(_run, [str(p) for p in LESSONS], chunksize=1))
 
