@@ -1,13 +1,15 @@
 "The worker: what it loads, whom it predicts, what it refuses."
 import json
-from datetime import date, datetime, timedelta
+from datetime import date, datetime, timedelta, timezone
 import numpy as np, polars as pl, pytest
-from nbprops.features.facts import AsOf, parse_as_of
+from nbprops.features.facts import AsOf, Facts, parse_as_of
+from nbprops.features.store import build, write_features
 from nbprops.model.registry import Registry, paths
 from nbprops.predict.worker import NothingPredicted, bounded
 from nbprops.settings import Refusal
 from nbprops.predict.ensembles import BASELINES
 from tests.predict_world import DAY, LAST, PRED, copy_world, dump, utc
+from tests.serving_invariants import invariants
 
 @pytest.fixture
 def served(light_home, tmp_path): return copy_world(light_home, tmp_path/"home")
@@ -270,13 +272,8 @@ def test_a_moved_tip_restates_the_row(served, monkeypatch):
     same = old.join(new, on=["game_id", "player_lookup", "line_snapshot_id"], suffix="_new")
     assert same.height and set(same["restatement_reason_new"]) == {"tip_moved"} and (same["line_minutes_before_game_new"] - same["line_minutes_before_game"]).unique().to_list() == [120]
 
-def _report(wh, who: str, status: str, at: str) -> None:
-    "A new injury report about one player."
-    team = wh.sql("SELECT ANY_VALUE(team_abbr) AS t FROM nba_analytics.upcoming_player_game_context WHERE player_lookup = @p", p=who).item()
-    wh.write("nba_raw.nbac_injury_report", pl.DataFrame([dict(player_lookup=who, team_abbr=team, injury_status=status, report_date=LAST, report_timestamp=datetime.fromisoformat(at))]))
-
 def test_a_late_scratch_is_no_pick_any_more(served, monkeypatch):
-    "Would catch an actionable row of a player who was ruled out."
+    "Would catch an actionable row of a player who was ruled out by a report that the stored features do not know."
     wh, _, worker = served
     monkeypatch.setenv("NBPROPS_NOW", "2025-12-19T16:30:00Z")
     w = worker()
@@ -288,6 +285,74 @@ def test_a_late_scratch_is_no_pick_any_more(served, monkeypatch):
     rows = _rows(wh, f"player_lookup = '{who}'")
     assert set(rows["invalidation_reason"]) == {"late_scratch"} and not rows["is_actionable"].any()
     assert wh.sql("SELECT COUNT(*) FROM nba_predictions.slate_publications").item() == 2
+
+def _report(wh, who: str, status: str, at: str) -> None:
+    "A report of the day of the second slate, which no feature knows yet."
+    wh.write("nba_raw.nbac_injury_report", pl.DataFrame([dict(report_timestamp=datetime.fromisoformat(at), report_date=LAST, player_lookup=who, team_abbr="BKN", injury_status=status)]))
+
+def _featured(wh, at: datetime) -> None: write_features(wh, build(Facts.read(wh, LAST, LAST), LAST, LAST, at), (LAST, LAST))
+
+def _served_at(wh, worker, monkeypatch, t: str) -> tuple[bool, dict]: # whether it was rebuilt; player -> hash of the vector
+    "A forced run of production at a moment."
+    monkeypatch.setenv("NBPROPS_NOW", t)
+    r = worker.predict(LAST, mode="SAME_DAY", force=True, systems=["catboost_v9"])
+    return r.rebuilt, dict(_rows(wh, f"run_id = '{r.run_id}'").select("player_lookup", "feature_hash").iter_rows())
+
+def test_a_report_that_the_stored_row_did_not_know_counts(served, monkeypatch):
+    "Would catch a player served from a row of noon though a report of one o'clock rules him out, teammates served as if he played, and a rebuild for a report that repeats the one before."
+    wh, _, worker = served
+    _featured(wh, utc(2025, 12, 19, 16, 30))
+    monkeypatch.setenv("NBPROPS_NOW", "2025-12-19T17:00:00Z")
+    w, star = worker(), wh.sql("SELECT player_lookup, injury_status FROM nba_analytics.upcoming_player_game_context WHERE game_date = @d AND is_eligible AND COALESCE(injury_status, 'x') NOT IN ('out', 'doubtful') ORDER BY current_points_line DESC, 1", d=LAST)
+    who = star["player_lookup"][0]
+    for player, status in star.drop_nulls().iter_rows(): _report(wh, player, status, "2025-12-19T17:00:00+00:00")
+    quiet, before = _served_at(wh, w, monkeypatch, "2025-12-19T17:05:00Z")
+    _report(wh, who, "out", "2025-12-19T17:10:00+00:00")
+    rebuilt, after = _served_at(wh, w, monkeypatch, "2025-12-19T17:20:00Z")
+    assert not quiet and rebuilt and who in before and who not in after and sum(after[p] != before[p] for p in after) >= 3
+    _featured(wh, utc(2025, 12, 19, 17, 20))
+    assert _served_at(wh, w, monkeypatch, "2025-12-19T17:20:00Z") == (False, after)
+
+@pytest.mark.parametrize("change", ["day", "box"])
+def test_a_box_score_that_the_stored_row_did_not_know_counts(served, monkeypatch, change):
+    "Would catch features of the evening before served on the day, and features served that were written before a box score of the night arrived."
+    wh, _, worker = served
+    noon, box = utc(2025, 12, 19, 16, 30), "nba_raw.nbac_player_boxscores"
+    monkeypatch.setenv("NBPROPS_NOW", "2025-12-19T12:00:00Z")
+    who = wh.sql(f"SELECT b.player_lookup, b.game_date FROM {box} AS b JOIN nba_analytics.upcoming_player_game_context AS c ON c.player_lookup = b.player_lookup AND c.game_date = @d WHERE b.game_date < @d AND b.points > 0 AND c.current_points_line IS NOT NULL ORDER BY 2 DESC, 1", d=LAST)
+    _featured(wh, noon if change == "box" else utc(2025, 12, 18, 16, 30))
+    wh.sql(f"UPDATE {box} SET ingested_at = @t WHERE game_date < @d", t=utc(2025, 12, 19, 11), d=LAST)
+    w = worker()
+    if change == "box":
+        assert not _served_at(wh, w, monkeypatch, noon.isoformat())[0]
+        wh.sql(f"UPDATE {box} SET points = points + 7, ingested_at = @t WHERE player_lookup = @p AND game_date = @d", t=utc(2025, 12, 19, 13), p=who["player_lookup"][0], d=who["game_date"][0])
+    rebuilt, got = _served_at(wh, w, monkeypatch, noon.isoformat())
+    monkeypatch.setenv("NBPROPS_NOW", "2025-12-19T14:00:00Z"); _featured(wh, noon)
+    assert rebuilt and _served_at(wh, w, monkeypatch, noon.isoformat()) == (False, got)
+
+@pytest.mark.parametrize("mode", ["SAME_DAY", "RETRY"])
+def test_who_is_available_again_is_a_pick_again(served, monkeypatch, mode):
+    "Would catch a scratched row that stays done when a later report lets the player play, or is called a pick while he is still out."
+    wh, _, worker = served
+    monkeypatch.setenv("NBPROPS_NOW", "2025-12-19T16:30:00Z")
+    w = worker()
+    w.predict(LAST, mode="SAME_DAY")
+    before = _rows(wh, "is_actionable")
+    who, mine = before["player_lookup"][0], lambda: _rows(wh, f"player_lookup = '{before['player_lookup'][0]}' AND is_active")
+    n = mine().height
+    for hour, status in (("17:00", "out"), ("17:40", "out")):
+        _report(wh, who, status, f"2025-12-19T{hour}:00+00:00"); monkeypatch.setenv("NBPROPS_NOW", f"2025-12-19T{hour}:30Z")
+        w.predict(LAST, mode=mode)
+        assert set(mine()["invalidation_reason"]) == {"late_scratch"} and not mine()["is_actionable"].any() and (mine()["invalidated_at"] == datetime(2025, 12, 19, 17, 0, 30, tzinfo=timezone.utc)).all()
+    _report(wh, who, "available", "2025-12-19T18:20:00+00:00"); monkeypatch.setenv("NBPROPS_NOW", "2025-12-19T18:30:00Z")
+    w.predict(LAST, mode=mode, as_of="2025-12-19T16:45:00Z")
+    assert set(mine()["invalidation_reason"]) == {"late_scratch"}
+    w.predict(LAST, mode=mode)
+    after = mine()
+    assert after.height == n and after["is_actionable"].any() and set(after["invalidation_reason"]) == set(after["invalidated_at"]) == {None} and set(after["restatement_reason"]) == {"available_again"}
+    kept = wh.sql("SELECT row_json FROM nba_predictions.prediction_versions WHERE player_lookup = @p", p=who)["row_json"]
+    assert sum('"invalidation_reason":"late_scratch"' in t for t in kept) == n and invariants(wh) == {}
+    assert w.predict(LAST, mode=mode).written == 0
 
 def test_a_newer_report_than_the_stored_slate_is_believed(served, monkeypatch):
     "Would catch a worker that trusts the night's slate although the morning's report rules a player out, and one that never lets him come back."

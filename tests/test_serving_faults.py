@@ -517,7 +517,7 @@ def test_a_scratch_and_a_withdrawn_price_keep_what_was_published(served, tmp_pat
     monkeypatch.setenv("NBPROPS_HOME", str(tmp_path/"home")); monkeypatch.setenv("NBPROPS_NOW", ONE)
     rows = lambda: wh.sql(f"SELECT player_lookup, line_value, over_price_american, no_vig_over, invalidation_reason, is_actionable FROM {PRED} WHERE is_active AND system_id = 'catboost_v9' ORDER BY 1")
     who = rows().filter(pl.col("line_value").is_not_null())["player_lookup"][0]
-    wh.sql("UPDATE nba_analytics.upcoming_player_game_context SET injury_status = 'out', as_of = TIMESTAMP '2025-12-19 16:45:00+00' WHERE game_date = @d AND player_lookup = @p", d=LAST, p=who)
+    wh.write("nba_raw.nbac_injury_report", pl.DataFrame([dict(report_timestamp=utc(2025, 12, 19, 16, 45), report_date=LAST, player_lookup=who, team_abbr="BKN", injury_status="out")]))
     before = rows()
     wh.sql("DELETE FROM nba_raw.odds_api_player_points_props WHERE game_date = @d", d=LAST)
     worker().predict(LAST, mode="RETRY", force=True)

@@ -36,7 +36,7 @@ declare("nba_predictions.player_prop_predictions", key="game_id player_lookup sy
         system_id, model_family = baseline); model_load_source (ENV_PATH, REGISTRY, SNAPSHOT, BUILTIN, CODE); attribution_source (recorded or inferred);
         feed_profile (of the model; baselines: of the run); build_commit_sha, deployment_revision
     STRING: universal_player_id; line_source_api, sportsbook, line_snapshot_id, best_sportsbook; superseded_by, invalidation_reason, restatement_reason
-        (tip_moved, late_scratch), injury_status_at_prediction; quality_alert_level, feature_set, contract_hash, feature_hash, features_snapshot_json (full
+        (tip_moved, late_scratch, available_again), injury_status_at_prediction; quality_alert_level, feature_set, contract_hash, feature_hash, features_snapshot_json (full
         vector used, by name); model_file_name (attribution 1); model_sha256 (64 lower-case hex)
     DATE!: game_date
     DATE: model_training_start_date, model_training_end_date (attribution 2, 3)

@@ -215,18 +215,16 @@ def broken_links(tx, start: date, end: date) -> list[str]: # findings, [] when t
 # %% ../../nbs/predict/52_publish.ipynb #6c11946b
 SCRATCH = f"""
 UPDATE {PRED} AS t SET is_actionable = FALSE, invalidation_reason = 'late_scratch', invalidated_at = @at, restatement_reason = 'late_scratch', updated_at = @at
-FROM (SELECT c.game_id, c.player_lookup FROM nba_analytics.upcoming_player_game_context AS c JOIN nba_reference.nba_schedule AS g ON g.game_id = c.game_id
-      LEFT JOIN (SELECT player_lookup, injury_status FROM nba_raw.nbac_injury_report
-                 WHERE report_date BETWEEN DATE_SUB(@start, INTERVAL 2 DAY) AND @end AND report_timestamp <= @at AND report_timestamp >= TIMESTAMP_SUB(@at, INTERVAL 24 HOUR)
-                 QUALIFY ROW_NUMBER() OVER (PARTITION BY player_lookup ORDER BY report_timestamp DESC) = 1) AS r ON r.player_lookup = c.player_lookup
-      WHERE c.game_date BETWEEN @start AND @end AND (g.game_start_utc IS NULL OR g.game_start_utc > @at)
-        AND (r.injury_status = 'out' OR (r.injury_status IS NULL AND c.injury_status = 'out' AND c.as_of <= @at))) AS s
-WHERE t.game_date BETWEEN @start AND @end AND t.game_id = s.game_id AND t.player_lookup = s.player_lookup AND t.is_active AND t.invalidation_reason IS NULL"""
+FROM (SELECT o.game_id, o.player_lookup, o.as_of FROM ruled_out AS o JOIN nba_reference.nba_schedule AS g ON g.game_id = o.game_id WHERE g.game_start_utc IS NULL OR g.game_start_utc > @at) AS s
+WHERE t.game_date BETWEEN @start AND @end AND t.game_id = s.game_id AND t.player_lookup = s.player_lookup AND t.is_active AND t.invalidation_reason IS NULL AND COALESCE(t.as_of <= s.as_of, TRUE)"""
 
-def restate_scratched(tx, start: date, end: date, # game dates, inclusive
+def restate_scratched(tx, out: pl.DataFrame, # game_id, player_lookup, as_of: who is ruled out, and as of when
+                      start: date, end: date, # game dates, inclusive
                       stamp: datetime, # of the run
                      ) -> list[date]: # dates whose rows changed
     "Rows of players who were ruled out after they were predicted lose their actionable flag."
+    if out.is_empty(): return []
+    stage(tx, "ruled_out", out)
     tx.sql(SCRATCH, start=start, end=end, at=stamp)
     return tx.sql(f"SELECT DISTINCT game_date FROM {PRED} WHERE game_date BETWEEN @start AND @end AND restatement_reason = 'late_scratch' AND updated_at = @at ORDER BY 1", start=start, end=end, at=stamp)["game_date"].to_list()
 

@@ -56,11 +56,11 @@ def minutes_to(tip: pl.Expr, seen: pl.Expr) -> pl.Expr: # whole minutes, rounded
     return ((tip - seen).dt.total_microseconds()/60_000_000).ceil().cast(pl.Int64)
 
 # %% ../../nbs/predict/50d_rows.ipynb #b2200bc9
-def add_standing(rows: pl.DataFrame, # slate rows: current_points_line, tip
+def add_standing(rows: pl.DataFrame, # slate rows: current_points_line, tip, as_of
                  active: pl.DataFrame, # `standing`
                  system: System,
                  force: bool = False, # predict again whatever stands
-                missing_only: bool = False, # any valid row stands, whatever its line
+                 missing_only: bool = False, # any valid row stands, whatever its line
                 ) -> pl.DataFrame: # + done, withdrawn, restatement_reason
     "What the stored row of each player says about a new one."
     mine = active.filter(pl.col("system_id") == system.system_id).select(c for c in STANDING if c != "system_id").rename({c: f"was_{c}" for c in STANDING[3:]}).with_columns(stood=pl.lit(True))
@@ -69,9 +69,9 @@ def add_standing(rows: pl.DataFrame, # slate rows: current_points_line, tip
     same = stood & pl.col("was_line_value").eq_missing(line) & (pl.col("was_model_id") == system.attribution["model_id"]) & pl.col("was_model_sha256").eq_missing(pl.lit(system.attribution.get("model_sha256"), pl.String))
     same = same.fill_null(False) | (stood & pl.col("was_invalidated_at").is_null() & missing_only)
     moved = stood & pl.col("was_line_snapshot_at").is_not_null() & pl.col("was_line_minutes_before_game").ne_missing(minutes_to(pl.col("tip"), pl.col("was_line_snapshot_at")))
-    back = stood & pl.col("was_invalidated_at").is_not_null() # he was ruled out, and is on the slate again
-    rows = rows.with_columns(done=same & moved.not_() & back.not_() & (not force), withdrawn=stood & pl.col("was_line_value").is_not_null() & line.is_null(),
-                             restatement_reason=pl.when(moved).then(pl.lit("tip_moved")).when(back).then(pl.lit("available_again")))
+    back = (stood & (pl.col("was_invalidated_at") <= pl.col("as_of"))).fill_null(False) # who is still out is not on the slate
+    rows = rows.with_columns(done=same & (moved | back).not_() & (not force), withdrawn=stood & pl.col("was_line_value").is_not_null() & line.is_null(),
+                             restatement_reason=pl.when(back).then(pl.lit("available_again")).when(moved).then(pl.lit("tip_moved")))
     return rows.drop("stood", *(f"was_{c}" for c in STANDING[3:]))
 
 # %% ../../nbs/predict/50d_rows.ipynb #1743a8bd

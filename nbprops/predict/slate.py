@@ -4,15 +4,15 @@
 
 # %% ../../nbs/predict/50b_slate.ipynb #360bac3a
 from __future__ import annotations
-from dataclasses import dataclass
-from datetime import date, time
+from dataclasses import dataclass, field
+from datetime import date, time, timedelta
 import polars as pl
 from ..core import eastern_date_expr
 from ..data.lines import best_lines
 from ..data.tables import table
 from ..features.catalogue import NAMES
-from ..features.context import CONTEXT, add_lines, add_totals
-from ..features.facts import SOURCES, AsOf, Facts, eastern_instant, facts_of, read_facts, resolve
+from ..features.context import CONTEXT, add_injury, add_lines, add_totals
+from ..features.facts import SOURCES, YEAR, AsOf, Facts, eastern_instant, facts_of, read_facts, resolve
 from ..features.feeds import FEEDS, lines_for, totals_for
 from ..features.store import STORE, TICKING, build
 from ..features.vectors import RENAMED, computed
@@ -20,9 +20,9 @@ from .record import stage
 from ..settings import Refusal
 
 # %% auto #0
-__all__ = ['SMALL', 'STORED', 'PLAYERS', 'NEWEST', 'DIFFERS', 'MINUTES', 'market_features', 'slate_facts', 'stored_players',
-           'knows_otherwise', 'rebuilt_players', 'add_market', 'add_best', 'expected', 'latest_start', 'add_feeds',
-           'Slate', 'slate_of', 'check_slate', 'read_slate']
+__all__ = ['SMALL', 'BACK', 'STORED', 'PLAYERS', 'NEWER', 'MINUTES', 'market_features', 'slate_facts', 'stored_players',
+           'other_day', 'other_reports', 'newer_boxes', 'knows_otherwise', 'rebuilt_players', 'add_market', 'add_best',
+           'expected', 'latest_start', 'add_feeds', 'Slate', 'slate_of', 'check_slate', 'read_slate']
 
 # %% ../../nbs/predict/50b_slate.ipynb #87f403ab
 def market_features(rows: pl.DataFrame, # context columns, points_avg_season and the market columns of the moment
@@ -32,21 +32,22 @@ def market_features(rows: pl.DataFrame, # context columns, points_avg_season and
     return rows.with_columns((one[n] if n in one else pl.col(RENAMED.get(n, n))).cast(pl.Float64).alias(n) for n in TICKING)
 
 # %% ../../nbs/predict/50b_slate.ipynb #88bdc4bb
-SMALL = ("schedule", "seasons", "books", "feeds", "props", "game_lines") # what the market of some dates needs
+SMALL = ("schedule", "seasons", "books", "feeds", "props", "game_lines", "injuries") # what the market of some dates needs, and who is hurt
+BACK = {SOURCES["injuries"]: timedelta(2)} # before the first date; a report counts for a day, and its date is that of its publication
 
 # %% ../../nbs/predict/50b_slate.ipynb #894400e6
 def slate_facts(tx, # open transaction
                 start: date, end: date, # game dates, inclusive
                ) -> Facts:
-    "Games and odds of some dates; every other feed is empty."
+    "Games, odds and injury reports of some dates; every other feed is empty."
     dated = lambda t: f"WHERE {table(t).partition} BETWEEN @start AND @end" if table(t).partition else ""
-    get = lambda t: tx.sql(f"SELECT {', '.join(table(t).content)} FROM {t} {dated(t)} ORDER BY {', '.join(table(t).key)}", start=start, end=end)
+    get = lambda t: tx.sql(f"SELECT {', '.join(table(t).content)} FROM {t} {dated(t)} ORDER BY {', '.join(table(t).key)}", start=start - BACK.get(t, timedelta()), end=end)
     return facts_of({SOURCES[k]: get(SOURCES[k]) for k in SMALL})
 
 # %% ../../nbs/predict/50b_slate.ipynb #9118ac08
 STORED = ["feature_version", "feed_profile", "as_of", *NAMES]
 PLAYERS = f"""
-SELECT c.game_id, c.player_lookup, c.game_date, c.team_abbr, c.opponent_team_abbr, c.universal_player_id, c.injury_status, c.home_game, c.is_eligible, c.as_of AS context_as_of,
+SELECT c.game_id, c.player_lookup, c.game_date, c.team_abbr, c.opponent_team_abbr, c.universal_player_id, c.injury_status, c.home_game, c.is_eligible, c.as_of AS context_as_of, s.updated_at AS stored_at,
   {', '.join(f's.{c} AS stored_as_of' if c == 'as_of' else f's.{c}' for c in STORED)}
 FROM {CONTEXT} AS c LEFT JOIN {STORE} AS s ON s.player_lookup = c.player_lookup AND s.game_date = c.game_date AND s.game_id = c.game_id AND s.game_date BETWEEN @start AND @end
 WHERE c.game_date BETWEEN @start AND @end ORDER BY c.game_date, c.game_id, c.player_lookup"""
@@ -55,28 +56,52 @@ def stored_players(tx, start: date, end: date) -> pl.DataFrame: # one row per ro
     "The rostered players of the games with their stored features; a player without a feature row has nulls."
     return tx.sql(PLAYERS, start=start, end=end)
 
-# %% ../../nbs/predict/50b_slate.ipynb #6a963885
-NEWEST = """SELECT m.as_of, m.built, i.player_lookup, i.injury_status FROM slate_moments AS m JOIN nba_raw.nbac_injury_report AS i ON i.report_timestamp <= m.{at} AND i.report_timestamp >= TIMESTAMP_SUB(m.{at}, INTERVAL 24 HOUR)
-  WHERE i.report_date BETWEEN DATE_SUB(@start, INTERVAL 2 DAY) AND @end
-  QUALIFY ROW_NUMBER() OVER (PARTITION BY m.as_of, m.built, i.player_lookup ORDER BY i.report_timestamp DESC) = 1"""
-DIFFERS = f"""
-WITH now_said AS ({NEWEST.format(at='as_of')}), then_said AS ({NEWEST.format(at='built')})
-SELECT COUNT(*) AS n FROM now_said AS a FULL JOIN then_said AS b ON b.as_of = a.as_of AND b.built = a.built AND b.player_lookup = a.player_lookup WHERE a.injury_status IS DISTINCT FROM b.injury_status"""
+# %% ../../nbs/predict/50b_slate.ipynb #3ad663ae
+def other_day(players: pl.DataFrame, # `stored_players`
+              games: pl.DataFrame, # resolved games: cut
+             ) -> bool:
+    "Whether any stored row was built when more or fewer days were over than at the run's moment."
+    last = pl.max_horizontal("context_as_of", "stored_as_of").max()
+    built = players.group_by("game_id").agg(first=pl.coalesce(pl.col("stored_as_of").min(), last), last=last)
+    day = lambda c: pl.min_horizontal("game_date", eastern_date_expr(pl.col(c)))
+    return games.join(built, on="game_id").select(((day("first") != pl.col("cut")) | (day("last") != pl.col("cut"))).any()).item()
 
+# %% ../../nbs/predict/50b_slate.ipynb #5607c723
+def other_reports(players: pl.DataFrame, # `stored_players`
+                  facts: Facts, # `slate_facts`
+                  games: pl.DataFrame, # resolved games: injuries_until
+                 ) -> bool:
+    "Whether the reports of the moment say of anyone what his stored row does not say."
+    rows = players.select("game_id", "player_lookup", was="injury_status", blind=pl.col("injury_risk").is_null() & pl.col("feature_version").is_not_null(), sighted=pl.col("injury_risk").is_not_null())
+    said = add_injury(rows.join(games.select("game_id", "injuries_until"), on="game_id"), facts)
+    heard = pl.col("report_at").is_not_null()
+    return said.select((pl.col("was").ne_missing(pl.col("injury_status")) | (heard & pl.col("blind")) | (heard.not_() & pl.col("sighted"))).any()).item()
+
+# %% ../../nbs/predict/50b_slate.ipynb #386d52fe
+NEWER = f"SELECT team_abbr, game_date AS played, ingested_at FROM {SOURCES['box']} WHERE game_date BETWEEN @since AND @end AND ingested_at > @written AND ingested_at <= @as_of"
+
+def newer_boxes(tx, # open transaction
+                players: pl.DataFrame, # `stored_players`
+                games: pl.DataFrame, # resolved games
+               ) -> bool:
+    "Whether a box score of a team of the slate arrived after the features were written and before the run's moment."
+    days = games.join(players.group_by("game_date").agg(written=pl.col("stored_at").max()).drop_nulls(), on="game_date")
+    if days.is_empty(): return False
+    boxes = tx.sql(NEWER, since=days["game_date"].min() - YEAR, end=days["cut"].max(), written=days["written"].min(), as_of=days["as_of"].max())
+    if boxes.is_empty(): return False
+    teams = pl.concat(days.select("cut", "as_of", "written", team_abbr=f"{side}_team_tricode") for side in ("home", "away"))
+    return boxes.join(teams, on="team_abbr").select((pl.col("played") < pl.col("cut")).and_(pl.col("ingested_at") > pl.col("written"), pl.col("ingested_at") <= pl.col("as_of")).any()).item()
+
+# %% ../../nbs/predict/50b_slate.ipynb #6a963885
 def knows_otherwise(tx, players: pl.DataFrame, # `stored_players`
+                    facts: Facts, # `slate_facts`
                     games: pl.DataFrame, # resolved games
                    ) -> bool:
-    "Whether any stored row was built with other knowledge than the run's moment has."
-    moment = pl.max_horizontal("context_as_of", "stored_as_of"), pl.min_horizontal("context_as_of", "stored_as_of")
-    built = players.group_by("game_id").agg(built=pl.concat_list(moment[0].max(), moment[1].min())).explode("built").unique()
-    other = games.join(built, on="game_id").filter(pl.col("built") != pl.col("as_of"))
-    if other.is_empty(): return False
-    if other.select((pl.min_horizontal("game_date", eastern_date_expr(pl.col("built"))) != pl.col("cut")).any()).item(): return True
-    stage(tx, "slate_moments", other.select("as_of", "built").unique())
-    return tx.sql(DIFFERS, start=games["game_date"].min(), end=games["game_date"].max())["n"].item() > 0
+    "Whether any stored row knows more, or less, than the run's moment does."
+    return other_day(players, games) or other_reports(players, facts, games) or newer_boxes(tx, players, games)
 
 # %% ../../nbs/predict/50b_slate.ipynb #d26bc176
-def rebuilt_players(tx, start: date, end: date, asof: AsOf) -> pl.DataFrame: # columns of `stored_players`
+def rebuilt_players(tx, start: date, end: date, asof: AsOf) -> pl.DataFrame: # columns of `stored_players` but stored_at
     "The rostered players with features built as of an instant."
     built = build(read_facts(tx, start, end), start, end, asof)
     stored = built[STORE].select("player_lookup", "game_date", "game_id", *(pl.col(c).alias("stored_as_of") if c == "as_of" else c for c in STORED))
@@ -136,6 +161,7 @@ class Slate:
     rows: pl.DataFrame  # one per player: features, lines, best offers, has_<feed>, start
     games: pl.DataFrame # one per game
     rebuilt: bool       # features were built for this run, not read from the store
+    out: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema={"game_id": pl.String, "player_lookup": pl.String, "as_of": pl.Datetime("us", "UTC")})) # who is ruled out, and as of when
     def __repr__(self) -> str: return f"Slate({self.rows.height} players, {self.games.height} games, features {'rebuilt' if self.rebuilt else 'stored'})"
 
 # %% ../../nbs/predict/50b_slate.ipynb #66f90a94
@@ -146,7 +172,8 @@ def slate_of(facts: Facts, # `slate_facts`
             ) -> Slate:
     "The frame that every system predicts from."
     rows = add_feeds(add_best(expected(add_market(players, facts, games)), facts, games))
-    return Slate(rows.with_columns(start=latest_start()), games, rebuilt)
+    out = players.filter(pl.col("injury_status") == "out").join(games.select("game_id", "as_of"), on="game_id").select("game_id", "player_lookup", "as_of")
+    return Slate(rows.with_columns(start=latest_start()), games, rebuilt, out)
 
 # %% ../../nbs/predict/50b_slate.ipynb #dc4d34fa
 def check_slate(games: pl.DataFrame, players: pl.DataFrame) -> None:
@@ -166,6 +193,6 @@ def read_slate(wh, # a `Warehouse`
     facts = slate_facts(tx, start, end)
     games = resolve(facts.schedule, asof)
     players = stored_players(tx, start, end)
-    if late := knows_otherwise(tx, players, games): players = rebuilt_players(tx, start, end, asof)
+    if late := knows_otherwise(tx, players, facts, games): players = rebuilt_players(tx, start, end, asof)
     if games.height: check_slate(games, players)
     return slate_of(facts, players, games, late)

@@ -347,7 +347,7 @@ def _write(self: Worker, f: Forecast, slate: Slate, run: Run, mode: Mode, ids: d
     by, first = summarise(f), next(iter(ids.values()))
     with self.wh.transaction() as tx:
         require_started(tx, ids)
-        scratched = restate_scratched(tx, min(ids), max(ids), run.stamp) if mode.live else []
+        scratched = restate_scratched(tx, slate.out, min(ids), max(ids), run.stamp) if mode.live else []
         receipt = publish(tx, f.rows, ids, scratched, first)
         by = settled(by, receipt)
         seconds = time.perf_counter() - began
