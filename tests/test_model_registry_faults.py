@@ -256,3 +256,19 @@ def test_a_store_that_cannot_be_written_leaves_nothing(tmp_path, monkeypatch, nu
     monkeypatch.setattr(store.fs, "pipe_file", full, raising=False)
     with pytest.raises(kind, match=word): store.put("catboost/v9_mae/a.cbm", b"trees")
     assert [p for p in tmp_path.rglob("*") if p.is_file()] == []
+
+@pytest.mark.parametrize("error, kind, words", [(PermissionError(13, "Permission denied"), Refusal, "may not be read .its permissions"), (OSError(5, "Input/output error"), Broken, "could not be read .Input/output error"), (TimeoutError(), Broken, "could not be read .TimeoutError"),
+                                                (FileNotFoundError(2, "No such file"), Refusal, "is not in the store")])
+def test_a_file_that_cannot_be_read_is_a_sentence(tmp_path, monkeypatch, error, kind, words):
+    "Fails when a store that is there and cannot be read ends in a traceback, or in words that blame the registry."
+    store = Store(str(tmp_path/"s")); store.put("catboost/v9_mae/a.cbm", b"trees")
+    monkeypatch.setattr(store.fs, "cat_file", lambda *a, **k: (_ for _ in ()).throw(error))
+    with pytest.raises(kind, match=words) as e: store.get("catboost/v9_mae/a.cbm")
+    assert type(e.value) is kind and e.value.mend and "Mend: " in str(e.value) and "\n" not in str(e.value)
+
+@pytest.mark.parametrize("place, words", [("catboost/v9_mae/a.cbm", "is no file .a folder lies in its place"), ("catboost/v9_mae/b.cbm/c.cbm", "is no file .a file lies where its folder")])
+def test_a_folder_in_place_of_a_file_is_a_sentence(tmp_path, place, words):
+    "Fails when a folder where a model should be, or a file where its folder should be, ends in a traceback."
+    store = Store(str(tmp_path/"s")); store.put("catboost/v9_mae/b.cbm", b"trees")
+    (tmp_path/"s"/"catboost"/"v9_mae"/"a.cbm").mkdir()
+    with pytest.raises(Refusal, match=words): store.get(place)

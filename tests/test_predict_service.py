@@ -115,6 +115,13 @@ def _blocked(wh, store, row): Registry(wh, store).block(row["model_id"], "test")
 def _edited(wh, store, row): wh.sql("UPDATE nba_predictions.model_registry SET sha256 = @s WHERE model_id = @m", s="0"*64, m=row["model_id"])
 def _away(wh, store, row): wh.sql("ALTER TABLE nba_predictions.model_registry RENAME TO away")
 
+def _promoted(wh, store) -> dict:
+    "The shadow in the champion's place."
+    old, new = _row(wh, store, "catboost_v9"), _row(wh, store, "catboost_v9_shadow")
+    wh.sql("UPDATE nba_predictions.model_registry SET state = 'retired', status = 'deprecated', enabled = FALSE, is_production = FALSE WHERE model_id = @m", m=old["model_id"])
+    wh.sql("UPDATE nba_predictions.model_registry SET state = 'production', status = 'production', is_production = TRUE, system_id = 'catboost_v9' WHERE model_id = @m", m=new["model_id"])
+    return new
+
 @pytest.mark.parametrize("harm, check", [(_swapped, "sha256"), (_vanished, "file"), (_lost_sidecar, "file"), (_other_sidecar, "sidecar"), (_blocked, "registry"), (_edited, "registry"), (_away, "registry")])
 def test_deep_health_names_what_is_wrong(served, harm, check):
     "Would catch a service that is well while its bytes are not."
@@ -135,15 +142,29 @@ def test_another_model_without_a_restart(served):
     "Would catch a service that goes on with the old model, or switches without a word."
     wh, store, service, client = served
     assert client.post("/predict").json()["changed"] == []
-    old, new = _row(wh, store, "catboost_v9"), _row(wh, store, "catboost_v9_shadow")
-    wh.sql("UPDATE nba_predictions.model_registry SET state = 'retired', status = 'deprecated', enabled = FALSE, is_production = FALSE WHERE model_id = @m", m=old["model_id"])
-    wh.sql("UPDATE nba_predictions.model_registry SET state = 'production', status = 'production', is_production = TRUE, system_id = 'catboost_v9' WHERE model_id = @m", m=new["model_id"])
-    assert client.get("/health/deep").status_code == 503
+    old, new = _row(wh, store, "catboost_v9"), _promoted(wh, store)
     body = client.post("/predict").json()
     assert body["models"]["catboost_v9"]["sha256"] == new["sha256"] and f"catboost_v9 is now served by {new['model_id']}, before by {old['model_id']}" in body["changed"]
     assert wh.sql(f"SELECT DISTINCT model_sha256 FROM {PRED} WHERE run_id = @r AND system_id = 'catboost_v9'", r=body["run_id"])["model_sha256"].to_list() == [new["sha256"]]
     assert any(e["event"] == "model_changed" and e["run_id"] == body["run_id"] for e in _events(service))
     assert client.get("/health/deep").status_code == 200 and client.post("/predict").json()["changed"] == []
+
+def test_a_promotion_is_no_sickness(served):
+    "Would catch a service that is taken out of rotation by every promotion until the registry is read again, and one that is well with a new model whose bytes are not."
+    wh, store, service, client = served
+    new = _promoted(wh, store)
+    deep = client.get("/health/deep")
+    assert deep.status_code == 200 and [s["model_id"] for s in deep.json()["systems"]] == [new["model_id"]] and not any(e["event"] == "deep_health_failed" for e in _events(service))
+    assert client.post("/predict").json()["models"]["catboost_v9"]["sha256"] == new["sha256"]
+
+def test_a_promotion_of_bytes_that_are_gone_is_one(served):
+    "Would catch a re-read that forgives a model which cannot be loaded."
+    wh, store, _, client = served
+    _vanished(wh, store, _row(wh, store, "catboost_v9_shadow"))
+    before = client.get("/health/deep").status_code
+    _promoted(wh, store)
+    deep = client.get("/health/deep")
+    assert (before, deep.status_code) == (200, 503) and any(f.startswith("catboost_v9: ") for f in deep.json()["failing"])
 
 def test_between_runs_the_registry_is_read_every_ten_minutes(served, monkeypatch):
     "Would catch a status that is never, or always, fresh; and one that forgets its models."

@@ -11,7 +11,7 @@ from datetime import date, datetime
 from time import perf_counter
 from typing import TYPE_CHECKING
 from .gate import run_mode
-from .inspection import deep_health, masked, status_of
+from .inspection import PATIENCE, deep_health, masked, status_of
 from .loading import due
 from .rows import revision
 from .worker import RunResult, Worker
@@ -134,11 +134,12 @@ def _run(self: Service, body: bytes) -> tuple[int, dict]: # HTTP status, answer
 Service._refuse, Service._predict_once, Service.run = _refuse, _predict_once, _run
 
 # %% ../../nbs/predict/59_service.ipynb #f8b43ff9
-def _freshen(self: Service) -> None:
+def _freshen(self: Service, anyway: bool = False, # also when it is not time
+            ) -> None:
     "Read the registry again when it is time and nobody is at work; what is in service stays when that fails."
-    if not due(self.worker.fleet) or not self.lock.acquire(blocking=False): return
+    if not (anyway or due(self.worker.fleet)) or not self.lock.acquire(blocking=False): return
     try:
-        with self.worker.wh.transaction() as tx: self.worker.refresh(tx)
+        with self.worker.wh.transaction(wait=PATIENCE) as tx: self.worker.refresh(tx)
     except Refusal as e: self.worker.fleet = replace(self.worker.fleet, read_at=now()); self.log("refresh_failed", "WARNING", **refusal_json(e))
     finally: self.lock.release()
 
@@ -154,6 +155,11 @@ def _deep(self: Service) -> tuple[int, dict]: # HTTP status, answer
     "That the active models load, match and reproduce, now."
     self.freshen()
     found = deep_health(self.worker)
+    if not found["ok"]:
+        first = found["failing"]
+        self.freshen(anyway=True)
+        found = deep_health(self.worker)
+        if not found["ok"]: found["failing"] = list(dict.fromkeys([*found["failing"], *first]))
     if not found["ok"]: self.log("deep_health_failed", "ERROR", failing=found["failing"])
     return 200 if found["ok"] else 503, plain(found)
 
