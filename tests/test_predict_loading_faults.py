@@ -296,6 +296,33 @@ def test_an_explicit_path_is_no_way_around_a_block(served, outside, monkeypatch)
     monkeypatch.setenv(ENV, str(outside))
     with pytest.raises(Refusal, match="blocked"): worker()
 
+@pytest.mark.parametrize("state, status", [("candidate", None), ("shadow", "active"), ("retired", "deprecated"), ("rejected", None)])
+@pytest.mark.parametrize("beside", [True, False])
+def test_an_explicit_path_takes_its_facts_from_its_row_in_whatever_state(served, outside, monkeypatch, state, status, beside):
+    "Would catch expected values that stay empty because the row is not live, a state that nobody is told, and a sidecar that is missed though the registry names one."
+    wh, store, worker = served
+    row = _rows(wh)[1]
+    wh.sql("UPDATE nba_predictions.model_registry SET state = @s, status = COALESCE(@t, status), enabled = @s = 'shadow' WHERE model_id = @m", s=state, t=status, m=row["model_id"])
+    if not beside: outside.with_name(outside.stem + ".bundle.json").unlink()
+    monkeypatch.setenv(ENV, str(outside))
+    w = worker()
+    mine = next(m for m in w.fleet.models if m.system.system_id == "catboost_v9")
+    assert mine.source == "ENV_PATH" and mine.row["model_id"] == row["model_id"] and mine.row["evaluation_mae"] == row["evaluation_mae"] is not None
+    assert [x for x in w.fleet.warnings if outside.name in x] == [f"{outside.name} is served by its path, the registry calls it {state}"]
+    w.predict(DAY, systems=["catboost_v9"])
+    got = wh.sql(f"SELECT DISTINCT model_load_source, model_sha256, model_expected_mae, model_expected_hit_rate FROM {PRED}").rows()
+    assert got == [("ENV_PATH", row["sha256"], row["evaluation_mae"], row["evaluation_hit_rate_edge_3plus"])]
+
+def test_a_registry_that_cannot_be_asked_is_not_one_that_does_not_know(served, outside, monkeypatch):
+    "Would catch a warning that a model is not registered when nobody could look."
+    wh, store, worker = served
+    Registry(wh, store).disable(_rows(wh)[1]["model_id"], reason="test")
+    worker()
+    wh.sql("ALTER TABLE nba_predictions.model_registry RENAME TO away")
+    monkeypatch.setenv(ENV, str(outside))
+    warned = [x for x in worker().fleet.warnings if outside.name in x]
+    assert len(warned) == 1 and "cannot be looked up in the registry (" in warned[0] and "not in the registry" not in warned[0]
+
 def test_status_shows_every_check(served):
     "Would catch a status that is green without having looked."
     wh, store, _ = served

@@ -247,24 +247,25 @@ def bare_spec(model, # CatBoost
 def bare_bundle(cbm: bytes, stem: str) -> Bundle:
     "A model file without its sidecar."
     from catboost import CatBoost, CatBoostError
-    if not os.environ.get(ALLOW): raise LoadError("sidecar", stem, f"there is no {stem}.bundle.json beside it and no registry row, so nothing says its contract", "put the sidecar beside it, register it, or give --allow-unregistered")
+    if not os.environ.get(ALLOW): raise LoadError("sidecar", stem, f"there is no {stem}.bundle.json beside it and no registry row that brings one, so nothing says its contract", "put the sidecar beside it, register it, or give --allow-unregistered")
     try: model = CatBoost().load_model(blob=cbm)
     except CatBoostError as e: raise LoadError("file", stem, f"CatBoost cannot read it: {str(e)[:80]}") from None
     return Bundle(model, cbm, bare_spec(model, cbm, stem))
 
 # %% ../../nbs/predict/50a_loading.ipynb #1e3c9d71
-def known_row(tx, sha256: str) -> dict | None:
-    "The registry's row of a file, in whatever state; None when it has none, or cannot be asked."
+def known_row(tx, sha256: str) -> tuple[dict | None, str]: # row, what to say where there is none
+    "The registry's row of a file, in whatever state; where it cannot be asked, the snapshot's."
     try: found = tx.sql(f"SELECT {ROW_COLUMNS} FROM {REGISTRY} WHERE sha256 = @s", s=sha256)
-    except Refusal: return next((typed(r) for r in (read_snapshot() or {"live": []})["live"] if r.get("sha256") == sha256), None)
+    except Refusal as e: return next((typed(r) for r in (read_snapshot() or {"live": []})["live"] if r.get("sha256") == sha256), None), f"cannot be looked up in the registry ({e.what})"
     if found.height > 1: raise LoadError("registry row", found["model_id"][0], f"{found.height} registry rows name this file")
-    return found.row(0, named=True) if found.height else None
+    return found.row(0, named=True) if found.height else None, "is not in the registry"
 
 # %% ../../nbs/predict/50a_loading.ipynb #981252ec
-def _env_row(bundle: Bundle, row: dict | None, path: str) -> tuple[dict, list[str]]: # registry row or the sidecar's facts, warnings
+def _env_row(bundle: Bundle, row: dict | None, absent: str, # `known_row`
+             path: str) -> tuple[dict, list[str]]: # registry row or the sidecar's facts, warnings
     "What the rows of an explicit path are attributed to."
     name = Path(path).name
-    if row is None: return sidecar_row(bundle, name, path), [f"{name} is not in the registry; its expected MAE and hit rate stay empty"] + ([] if "golden" in bundle.spec else [f"{name} has no sidecar; nothing proves that it predicts as it did where it was trained"])
+    if row is None: return sidecar_row(bundle, name, path), [f"{name} {absent}; its expected MAE and hit rate stay empty"] + ([] if "golden" in bundle.spec else [f"{name} has no sidecar; nothing proves that it predicts as it did where it was trained"])
     if row.get("state") == "blocked": raise LoadError("registry row", bundle.model_id, "the registry has blocked it", "nbprops registry unblock, or another path")
     wrong = row_fault(row) if row.get("state") in ("shadow", "production") else None
     if wrong or (wrong := sidecar_fault(bundle, row)): raise LoadError("registry row", bundle.model_id, wrong)
@@ -278,8 +279,10 @@ def env_model(path: str, # value of the variable
     "The model of the explicit path, or a refusal to start."
     try:
         cbm, sidecar = env_files(path, store)
+        known, absent = known_row(tx, sha256_of(cbm)) if tx else (None, "was not looked up in the registry")
+        if sidecar is None and known and store.exists(side := paths(known)[1]): sidecar = store.get(side, known["bundle_sha256"])
         bundle = open_bundle(cbm, sidecar) if sidecar is not None else bare_bundle(cbm, Path(path).stem)
-        row, warn = _env_row(bundle, known_row(tx, bundle.sha256) if tx else None, path)
+        row, warn = _env_row(bundle, known, absent, path)
         row = {**row, "system_id": "catboost_v9", "is_production": True}
         return Loaded(file_system(bundle, row, "ENV_PATH", "catboost_v9", True), row, "ENV_PATH", path), warn
     except (Refusal, OSError, *MALFORMED) as e:

@@ -250,7 +250,7 @@ def outrun(old: pl.DataFrame, # `replaced_rows`
 # %% ../../nbs/predict/52_publish.ipynb #1c6de9c6
 def blocked_models(tx) -> list[str]: # model ids
     "Models that may not be published, [] when the registry cannot be asked."
-    try: return tx.sql("SELECT model_id FROM nba_predictions.model_registry WHERE state IN ('blocked', 'rejected') ORDER BY model_id")["model_id"].to_list()
+    try: return tx.sql("SELECT model_id FROM nba_predictions.model_registry WHERE state = 'blocked' ORDER BY model_id")["model_id"].to_list()
     except Refusal: return []
 
 # %% ../../nbs/predict/52_publish.ipynb #be2228f7
