@@ -9,6 +9,7 @@ from nbprops.data.marks import marks, stretch_marks
 from nbprops.data.tables import table
 from nbprops.data.warehouse import Warehouse
 from nbprops.features.facts import SOURCES
+from nbprops.features.precompute import DEFENSE
 from nbprops.features.store import BEFORE_THE_GAME, STORE, TABLES
 from nbprops.ops import backfill
 from nbprops.ops.backfill import PROCESSORS, backfill_features, input_marks
@@ -148,6 +149,14 @@ def test_refused_rows_are_no_success(done, monkeypatch):
     assert {d.day: s for d, s in m.dates.items() if s not in ("OK", "EMPTY_OK")} == {5: "FAILED", 6: "PARTIAL"} and {r["failure_class"] for r in m.rows if r["status"] not in ("OK", "EMPTY_OK")} == {"PROCESSING_ERROR"} and m.exit_code == 1
     monkeypatch.undo()
     assert {d.day for d in fill(done, dry_run=True).dates} == {5, 6}
+
+def test_no_rows_expected_is_no_refusal(done, monkeypatch):
+    "Would catch a share of nothing that counts as too much: a table that has no rows on a slate would fail its date for ever."
+    real = backfill.build
+    monkeypatch.setattr(backfill, "build", lambda *a: (b := real(*a)) | {DEFENSE: b[DEFENSE].head(0)})
+    m = fill(done, start=LAST, resume=False)
+    said = {r["processor"]: (r["status"], r["rows_expected"], r["rows_written"]) for r in m.rows}
+    assert said["team_defense_zone_analysis"] == ("OK", 0, 0) and {s for s, *_ in said.values()} == {"OK"} and m.exit_code == 0
 
 CHILD = """
 import os, signal, sys

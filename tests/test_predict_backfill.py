@@ -113,6 +113,15 @@ def test_grading_tells_failures_from_waiting(graded):
     bare = fill(start=date(2025, 12, 12), end=date(2025, 12, 12))
     assert bare.exit_code == 1 and bare.job.rows[0]["failure_class"] == "MISSING_UPSTREAM" and "nbprops backfill predictions" in bare.job.rows[0]["last_error"]
 
+def test_an_evening_without_a_finished_game_waits(served):
+    "Would catch a date whose games are all to come and that fails because none of its no grades was written."
+    from nbprops.predict.backfill_grading import backfill_grading
+    from tests.predict_world import LAST
+    wh, _, _ = served
+    wh.sql("UPDATE nba_reference.nba_schedule SET game_status = 1 WHERE game_date = @d", d=LAST)
+    m = backfill_grading(wh, LAST, LAST, quiet=True).job
+    assert m.dates == {LAST: "PENDING"} and m.exit_code == 0 and (m.rows[0]["rows_expected"], m.rows[0]["failure_class"]) == (0, "EXPECTED_INCOMPLETE")
+
 def test_a_poisoned_date_does_not_stop_the_others(graded, monkeypatch):
     "Would catch a grader that gives up a range for one date, or forgets which one it was."
     import nbprops.predict.backfill_grading as module

@@ -80,10 +80,10 @@ def _verdicts() -> list[pl.Expr]: # status, failure_class, last_error
     "State of a processor on a date."
     c, when, say = pl.col, pl.when, pl.lit
     young, bare = c("fed").not_() & c("slate_rows").eq(0), c("slate_rows").eq(0) | (c("holes") > HOLES*c("month"))
-    share, refused = c("rows_quarantined")/c("rows_expected"), pl.format("{} of {} rows were refused; they are in nba_orchestration.quarantine", "rows_quarantined", "rows_expected")
+    over, refused = lambda share: c("rows_quarantined") > share*c("rows_expected"), pl.format("{} of {} rows were refused; they are in nba_orchestration.quarantine", "rows_quarantined", "rows_expected")
     cases = [(c("slate").not_(), "EMPTY_OK", None, say(None)), (young, "EMPTY_OK", "INSUFFICIENT_DATA", say("the first two weeks of a season have no features")),
              (bare, "FAILED", "MISSING_UPSTREAM", pl.format("{} of {} games of the 30 days before have no box score; nbprops ingest PATH", "holes", "month")),
-             (share > MOST_REFUSED, "FAILED", "PROCESSING_ERROR", refused), (share > LEAST_REFUSED, "PARTIAL", "PROCESSING_ERROR", refused),
+             (over(MOST_REFUSED), "FAILED", "PROCESSING_ERROR", refused), (over(LEAST_REFUSED), "PARTIAL", "PROCESSING_ERROR", refused),
              (c("waiting") > 0, "PENDING", "EXPECTED_INCOMPLETE", say("games of the two days before are not final, or have no box score yet"))]
     def pick(i, otherwise):
         out = otherwise

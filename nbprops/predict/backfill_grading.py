@@ -38,10 +38,10 @@ def grading_results(r: GradeReport) -> pl.DataFrame: # for `run_job`
     rows = r.results.group_by("game_date").agg(rows_written=pl.col("rows").sum()) if r.results.height else pl.DataFrame(schema={"game_date": pl.Date, "rows_written": pl.Int64})
     out = pl.DataFrame({"game_date": days_between(r.start, r.end)}).join(games, on="game_date", how="left").join(rows, on="game_date", how="left").join(r.expected, on="game_date", how="left")
     out = out.with_columns(c("games", "open", "done", "rows_written", "rows_expected").fill_null(0)).with_columns(rows_quarantined=(c("rows_expected") - c("rows_written")).clip(0))
-    bare, share = (c("done") > 0) & (c("rows_expected") == 0), c("rows_quarantined")/c("rows_expected")
+    bare, over = (c("done") > 0) & (c("rows_expected") == 0), lambda share: c("rows_quarantined") > share*c("rows_expected")
     refused = pl.format("{} of {} grades were refused; they are in nba_orchestration.quarantine", "rows_quarantined", "rows_expected")
     cases = [(c("games") == 0, "EMPTY_OK", None, pl.lit(None)), (bare, "FAILED", "MISSING_UPSTREAM", pl.format("games were played, and nobody had predicted them; nbprops backfill predictions --dates {}", "game_date")),
-             ((c("done") > 0) & (c("rows_written") == 0), "FAILED", "PROCESSING_ERROR", pl.lit("complete games, but no graded row")), (share > MOST_REFUSED, "FAILED", "PROCESSING_ERROR", refused), (share > LEAST_REFUSED, "PARTIAL", "PROCESSING_ERROR", refused),
+             ((c("done") > 0) & (c("rows_written") == 0), "FAILED", "PROCESSING_ERROR", pl.lit("complete games, but no graded row")), (over(MOST_REFUSED), "FAILED", "PROCESSING_ERROR", refused), (over(LEAST_REFUSED), "PARTIAL", "PROCESSING_ERROR", refused),
              (c("open") > 0, "PENDING", "EXPECTED_INCOMPLETE", pl.format("{} of {} games: {}", "open", "games", "why"))]
     pick = lambda i: pl.coalesce(*(pl.when(x[0]).then(pl.struct(v=x[i] if isinstance(x[i], pl.Expr) else pl.lit(x[i], pl.String))) for x in cases), pl.struct(v=pl.lit("OK" if i == 1 else None, pl.String))).struct.field("v")
     return out.select("game_date", "rows_expected", "rows_written", "rows_quarantined", status=pick(1), failure_class=pick(2), last_error=pick(3))
