@@ -17,6 +17,7 @@ from pathlib import Path
 import polars as pl
 from .settings import ET, Counts, Refusal, home
 from .data.artifacts import Store
+from .data.jobs import days_between
 from .data.runs import new_run_id, step
 from .data.warehouse import Warehouse
 
@@ -140,10 +141,9 @@ def serve(s: Story) -> str:
     "The worker predicts every slate with production, shadows and what is code."
     from nbprops.ops.phases import reconcile
     from nbprops.predict.worker import Worker
-    days = [SERVED[0] + timedelta(i) for i in range((SERVED[1] - SERVED[0]).days + 1)]
     with step(s.wh, "demo", "serve", s.run_id):
         worker, runs = Worker.from_registry(s.wh, s.store, quiet=True), []
-        for d in days: # one run per slate, as a scheduler would have it
+        for d in days_between(*SERVED): # one run per slate, as a scheduler would have it
             with clock(datetime(d.year, d.month, d.day, 11, 30, tzinfo=ET)): runs.append(worker.predict(d, mode="SAME_DAY"))
         reconcile(s.wh, *SERVED) # the runs confirm what the phases before them left pending
     s.found["runs"] = runs

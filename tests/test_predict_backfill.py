@@ -2,7 +2,7 @@
 from datetime import date, datetime, timezone
 import polars as pl
 import pytest
-from nbprops.data.jobs import Job, check_build, job_status, run_job
+from nbprops.data.jobs import Job, check_build, days_between, job_status, run_job
 from nbprops.data.warehouse import Warehouse
 from nbprops.settings import Refusal
 DAYS, J = [date(2026, 2, d) for d in range(1, 8)], Job("j", chunk_days=3)
@@ -47,7 +47,7 @@ def served(light_home, tmp_path):
 
 def test_predictions_of_a_range_resume_and_refuse(served):
     "Would catch a job that does things twice, goes on without features, or lets a reason be forgotten."
-    from nbprops.predict.backfill import backfill_predictions, days_between
+    from nbprops.predict.backfill import backfill_predictions
     from tests.predict_world import DAY, LAST, PRED, dump
     wh, _, make = served
     w, days = make(), days_between(DAY, LAST)

@@ -49,7 +49,7 @@ def backfill_phase4(start_date: Day = None, end_date: Day = None, processor: Ann
 # %% ../../nbs/commands/76_backfill_commands.ipynb #ce3b9960
 def _dates(dates: str | None, start_date: str | None, end_date: str | None) -> list:
     "Named dates or a range, never both."
-    from nbprops.predict.backfill import days_between
+    from nbprops.data.jobs import days_between
     if dates and (start_date or end_date): raise Refusal("--dates and a range were both given", "they ask for different things", "give one of them")
     return [span(d, d)[0] for d in dates.split(",")] if dates else days_between(*span(start_date, end_date))
 
