@@ -15,14 +15,14 @@ from ..data.jobs import Job, Manifest, check_build, date_states, days_between, r
 from ..data.marks import marks, stored_marks, stretch_marks
 from ..data.tables import table
 from ..features.catalogue import contract
+from ..features.context import BOOTSTRAP, CONTEXT
 from ..features.facts import FINAL, SOURCES, YEAR, read_facts, season_start
-from ..features.precompute import CACHE, COMPOSITE, DEFENSE, SHOTS
-from ..features.store import BEFORE_THE_GAME, STORE, TABLES, VERSION, build, write_features
-from .phases import reconcile
+from ..features.store import BEFORE_THE_GAME, TABLES, VERSION, build, write_features
+from . import phases
 from ..settings import Counts, Refusal, now, sha256_of
 
 # %% ../../nbs/ops/67_backfill.ipynb #0cfed67f
-PROCESSORS = {"team_defense_zone_analysis": DEFENSE, "player_shot_zone_analysis": SHOTS, "player_composite_factors": COMPOSITE, "player_daily_cache": CACHE, "ml_feature_store": STORE}
+PROCESSORS = {p.name: p.table for p in phases.PROCESSORS if p.phase == 4} # processor -> table
 
 def processors_of(name: str | None) -> dict[str, str]: # processor -> table
     "The named processor, or all five."
@@ -36,13 +36,13 @@ ALWAYS = ("seasons", "books", "feeds")
 
 def input_marks(wh, first: date, last: date) -> pl.DataFrame: # game_date, mark
     "One number per date for all that its features are computed from."
-    seasons = wh.read(SOURCES["seasons"]).select("season_start_date").sort("season_start_date")
-    days = pl.DataFrame({"game_date": pl.date_range(first, last, eager=True)}).join_asof(seasons, left_on="game_date", right_on="season_start_date")
-    got = marks(wh, list(SOURCES.values()), min(days["season_start_date"].fill_null(first).min(), first - YEAR), last)
-    of = lambda *keys: got.filter(pl.col("name").is_in([SOURCES[k] for k in keys]))
-    begin = days["season_start_date"].fill_null(strategy="forward").fill_null(first)
-    far = stretch_marks(of(*FAR), pl.select(pl.min_horizontal(begin, days["game_date"].dt.offset_by("-365d"))).to_series(), days["game_date"])
-    near, still = stretch_marks(of(*NEAR), begin, days["game_date"]), sha256_of("|".join(map(str, (*of(*ALWAYS)["mark"], VERSION, contract("v12").hash))))
+    starts = wh.read(SOURCES["seasons"]).select(begin="season_start_date").sort("begin")
+    days = pl.DataFrame({"game_date": pl.date_range(first, last, eager=True)}).join_asof(starts, left_on="game_date", right_on="begin").with_columns(pl.col("begin").fill_null(first))
+    days = days.with_columns(far=pl.min_horizontal("begin", pl.col("game_date") - YEAR))
+    got = marks(wh, [SOURCES[k] for k in FAR + NEAR + ALWAYS], days["far"].min(), last)
+    of = lambda keys: got.filter(pl.col("name").is_in([SOURCES[k] for k in keys]))
+    far, near = (stretch_marks(of(keys), lo, days["game_date"]) for keys, lo in ((FAR, days["far"]), (NEAR, days["begin"])))
+    still = sha256_of("|".join(map(str, (*of(ALWAYS)["mark"], VERSION, contract("v12").hash))))
     return days.select("game_date", mark=far ^ near ^ pl.Series([int(still[:16], 16)], dtype=pl.UInt64))
 
 # %% ../../nbs/ops/67_backfill.ipynb #545764ce
@@ -84,8 +84,8 @@ def date_results(facts, built: dict[str, pl.DataFrame], # from `build`
     "What became of each processor and date."
     made = lambda p, name: built[name].group_by(game_date=table(name).partition).agg(rows_expected=pl.len().cast(pl.Int64)).with_columns(processor=pl.lit(p))
     season = facts.seasons.select("season", "season_start_date")
-    games = facts.schedule.join(season, on="season").group_by("game_date").agg(fed=((pl.col("game_date") - pl.col("season_start_date")).dt.total_days() >= 14).any(), slate=pl.lit(True).first())
-    slate = built["nba_analytics.upcoming_player_game_context"].group_by("game_date").agg(slate_rows=pl.len().cast(pl.Int64))
+    games = facts.schedule.join(season, on="season").group_by("game_date").agg(fed=((pl.col("game_date") - pl.col("season_start_date")).dt.total_days() >= BOOTSTRAP).any(), slate=pl.lit(True).first())
+    slate = built[CONTEXT].group_by("game_date").agg(slate_rows=pl.len().cast(pl.Int64))
     rows = pl.DataFrame({"game_date": pl.date_range(first, last, eager=True)}).join(pl.DataFrame({"processor": list(wanted)}), how="cross")
     for part in (pl.concat(made(*x) for x in wanted.items()), stored): rows = rows.join(part, on=["game_date", "processor"], how="left")
     for part in (games, slate, games_before(facts, first, last)): rows = rows.join(part, on="game_date", how="left")
@@ -137,5 +137,5 @@ def backfill_features(wh, start: date, end: date, # game dates, inclusive
     m.counts = sum(found["counts"].values(), Counts())
     m.notes = [f"{name.split('.')[1]}: {c.read:,} rows made, {c.written:,} written" for name, c in found["counts"].items()]
     m.notes += [f"stale now: {n:,} rows of {name.split('.')[1]}; run the command without --processor" for name, n in found["stale"].items()] + notes
-    if m.rows and not dry_run: reconcile(wh, min(m.dates), max(m.dates), mode="backfill", phases=(3, 4))
+    if m.rows and not dry_run: phases.reconcile(wh, min(m.dates), max(m.dates), mode="backfill", phases=(3, 4))
     return m
