@@ -22,7 +22,7 @@ __all__ = ['STORE', 'KEY', 'GROUP_NAMES', 'QUALITY_FIELDS', 'VERSION', 'TABLES',
            'outside', 'breached_features', 'range_breaches', 'enforce_ranges', 'inside', 'present', 'lacking',
            'count_of', 'score_expr', 'share_expr', 'missing_names', 'tier_expr', 'alert_expr', 'ready_expr', 'judge',
            'add_quality', 'store_rows', 'known_of', 'build', 'profile_flags', 'was_breached', 'rebuild_market',
-           'breach_records', 'write_features']
+           'breach_records', 'write_tables', 'write_features']
 
 # %% ../../nbs/features/28_store.ipynb #6ece83e1
 STORE = "nba_predictions.ml_feature_store_v2"
@@ -231,6 +231,15 @@ def breach_records(built: dict[str, pl.DataFrame], run_id: str) -> pl.DataFrame:
     text = [canonical_json(r | {r["field"]: r["value"]}) for r in rows.iter_rows(named=True)]
     return rows.select("rule_id", "field", "unit", "game_date", table_name=pl.lit(STORE), value_text=pl.col("value").cast(pl.String), run_id=pl.lit(run_id), quarantined_at=pl.lit(now())).with_columns(row_json=pl.Series(text, dtype=pl.String)).pipe(with_quarantine_id)
 
+# %% ../../nbs/features/28_store.ipynb #36faf667
+def write_tables(tx, # open transaction
+                 built: dict[str, pl.DataFrame], # from `build`
+                 dates: tuple[date, date] | None, # the range that was built; its stale pre-game rows are removed
+                 run_id: str = "", only=TABLES, # which tables
+                ) -> dict[str, Counts]: # table -> receipt
+    "Write tables of a build; returns a receipt per table."
+    return {name: tx.write(name, built[name], run_id=run_id, replace=dates if name in BEFORE_THE_GAME else None) for name in only}
+
 # %% ../../nbs/features/28_store.ipynb #358f5f69
 def write_features(wh, # Warehouse
                    built: dict[str, pl.DataFrame], # from `build`
@@ -238,8 +247,8 @@ def write_features(wh, # Warehouse
                    run_id: str = "",
                    only=TABLES, # which tables
                   ) -> dict[str, Counts]: # table -> receipt
-    "Write the tables in one transaction; returns a receipt per table."
+    "Write the tables in one transaction, and their values out of range into quarantine; returns a receipt per table."
     with wh.transaction() as tx:
-        out = {name: tx.write(name, built[name], run_id=run_id, replace=dates if name in BEFORE_THE_GAME else None) for name in only}
+        out = write_tables(tx, built, dates, run_id, only)
         if built["breaches"].height and STORE in only: tx.quarantine(breach_records(built, run_id))
     return out

@@ -17,7 +17,7 @@ from ..data.tables import table
 from ..features.catalogue import contract
 from ..features.context import BOOTSTRAP, CONTEXT
 from ..features.facts import FINAL, SOURCES, YEAR, read_facts, season_start
-from ..features.store import BEFORE_THE_GAME, TABLES, VERSION, build, write_features
+from ..features.store import TABLES, VERSION, build, write_features, write_tables
 from . import phases
 from ..settings import Counts, Refusal, now, sha256_of
 
@@ -99,12 +99,11 @@ class _Undo(Exception):
 def stale_rows(wh, built: dict[str, pl.DataFrame], others: list[str], # tables
                span: tuple[date, date]) -> dict[str, int]: # table -> rows
     "Rows of other tables that a write would change now; the write is taken back."
-    out = {}
     try:
         with wh.transaction() as tx:
-            for name in others: out[name] = tx.write(name, built[name], replace=span if name in BEFORE_THE_GAME else None).written
+            out = write_tables(tx, built, span, only=others)
             raise _Undo
-    except _Undo: return {k: n for k, n in out.items() if n}
+    except _Undo: return {name: c.written for name, c in out.items() if c.written}
 
 # %% ../../nbs/ops/67_backfill.ipynb #de838ce9
 CHUNK_DAYS = 92 # a quarter of a season
