@@ -290,7 +290,13 @@ def _report(wh, who: str, status: str, at: str) -> None:
     "A report of the day of the second slate, which no feature knows yet."
     wh.write("nba_raw.nbac_injury_report", pl.DataFrame([dict(report_timestamp=datetime.fromisoformat(at), report_date=LAST, player_lookup=who, team_abbr="BKN", injury_status=status)]))
 
-def _featured(wh, at: datetime) -> None: write_features(wh, build(Facts.read(wh, LAST, LAST), LAST, LAST, at), (LAST, LAST))
+def _featured(wh, at: datetime | str, origin: str = "backfill") -> None: write_features(wh, build(Facts.read(wh, LAST, LAST), LAST, LAST, at, origin), (LAST, LAST))
+
+def _built_at_night(wh, *told: tuple[str, str]) -> None: # player, status at ten past seven
+    "The slate as the night's build left it, and no report after it."
+    wh.sql("DELETE FROM nba_raw.nbac_injury_report WHERE report_timestamp > TIMESTAMP '2025-12-19 07:00:00+00'")
+    for who, status in told: _report(wh, who, status, "2025-12-19T07:10:00+00:00")
+    _featured(wh, "run:EARLY", "live")
 
 def _served_at(wh, worker, monkeypatch, t: str) -> tuple[bool, dict]: # whether it was rebuilt; player -> hash of the vector
     "A forced run of production at a moment."
@@ -357,10 +363,7 @@ def test_who_is_available_again_is_a_pick_again(served, monkeypatch, mode):
 def test_a_newer_report_than_the_stored_slate_is_believed(served, monkeypatch):
     "Would catch a worker that trusts the night's slate although the morning's report rules a player out, and one that never lets him come back."
     wh, _, worker = served
-    wh.sql("DELETE FROM nba_raw.nbac_injury_report WHERE report_timestamp > TIMESTAMP '2025-12-19 07:00:00+00'")
-    from nbprops.features.facts import read_facts
-    from nbprops.features.store import build, write_features
-    write_features(wh, build(read_facts(wh, LAST, LAST), LAST, LAST, "run:EARLY", origin="live"), (LAST, LAST))
+    _built_at_night(wh)
     state = lambda p: _rows(wh, f"player_lookup = '{p}' AND system_id = 'catboost_v9' AND is_active AND game_date = DATE '{LAST}'")
     def run(at, mode):
         monkeypatch.setenv("NBPROPS_NOW", at)
@@ -380,12 +383,8 @@ def test_a_newer_report_than_the_stored_slate_is_believed(served, monkeypatch):
 def test_a_report_that_says_the_same_changes_nothing(served, monkeypatch):
     "Would catch a slate that is built again every hour because reports repeat themselves."
     wh, _, worker = served
-    wh.sql("DELETE FROM nba_raw.nbac_injury_report WHERE report_timestamp > TIMESTAMP '2025-12-19 07:00:00+00'")
     who = wh.sql("SELECT player_lookup AS p FROM nba_analytics.upcoming_player_game_context WHERE game_date = @d ORDER BY p LIMIT 1", d=LAST).item()
-    _report(wh, who, "questionable", "2025-12-19T07:10:00+00:00")
-    from nbprops.features.facts import read_facts
-    from nbprops.features.store import build, write_features
-    write_features(wh, build(read_facts(wh, LAST, LAST), LAST, LAST, "run:EARLY", origin="live"), (LAST, LAST))
+    _built_at_night(wh, (who, "questionable"))
     _report(wh, who, "questionable", "2025-12-19T15:00:00+00:00")
     monkeypatch.setenv("NBPROPS_NOW", "2025-12-19T16:30:00Z")
     assert not worker().predict(LAST, mode="SAME_DAY").rebuilt
