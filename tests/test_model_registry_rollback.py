@@ -1,6 +1,5 @@
 "Rollback: after a promotion and its rollback yesterday's slate comes out to the same numbers, from the same bytes."
 import polars as pl
-import pytest
 from nbprops.model.registry import Registry
 from tests.predict_world import DAY, PRED, copy_world
 from tests.test_model_registry import graded

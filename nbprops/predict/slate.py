@@ -16,7 +16,6 @@ from ..features.facts import SOURCES, YEAR, AsOf, Facts, eastern_instant, facts_
 from ..features.feeds import FEEDS, lines_for, totals_for
 from ..features.store import STORE, TICKING, build
 from ..features.vectors import RENAMED, computed
-from .record import stage
 from ..settings import Refusal
 
 # %% auto #0
