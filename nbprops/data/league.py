@@ -15,6 +15,7 @@ from .season import season_row
 from .boxes import Court, Night, court, final_schedule, melt, play, player_boxes, shot_events, team_boxes
 from .market import beliefs, board, fair_line, game_lines, injury_reports, news_stage, outlook, prop_lines, statuses
 from .faults import Fault, in_game_lines, late_feed, parse_fault
+from .damage import scoring_shift
 
 # %% ../../nbs/data/16_league.ipynb #1dd39ffd
 def truth(c: Court, n: Night,
@@ -61,6 +62,7 @@ def spoil(frames: dict[str, pl.DataFrame], f: Fault) -> dict[str, pl.DataFrame]:
     "Raw frames under a fault."
     games = frames["nba_raw.nbac_schedule"]
     if f.name == "late_feed": return {k: late_feed(f, k, v, games) for k, v in frames.items()}
+    if f.name == "scoring_shift": return scoring_shift(f, frames)
     if f.name != "in_game_lines": return frames
     name = "nba_raw.odds_api_player_points_props"
     known = frames[name].join(frames["truth"].select("game_id", "player_lookup", "points"), on=["game_id", "player_lookup"], how="left", maintain_order="left")
