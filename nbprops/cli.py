@@ -20,6 +20,7 @@ from .commands.serve import enter_serving
 from .commands.trace import by_model, enter_tracing
 from .commands.train import enter
 from .commands.watch import monitor_app, retrain_reminder
+from .commands.windows import enter_windows
 
 # %% ../nbs/70_cli.ipynb #2369ba04
 Seed = Annotated[int, typer.Option(help="Seed of the simulated league.")]
@@ -116,6 +117,7 @@ enter_serving(app)
 enter_care(app)
 app.add_typer(backfill_app, name="backfill")
 enter_tracing(app)
+enter_windows(app)
 
 # %% ../nbs/70_cli.ipynb #5956b665
 phase_app = typer.Typer(help="Completion of the phases, computed from the data.", no_args_is_help=True)
