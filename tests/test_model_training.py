@@ -100,3 +100,20 @@ def test_offset_of_a_quantile_family():
     "Fails when a quantile model is expected to lie on the line, or a median one off it."
     q = T.train(ROWS, C, Family.parse("v9_q43"), resolve_params(iterations=5), seeds=[42])
     assert -1.6 < T.expected_offset(q) < -.6 and T.expected_offset(T.train(ROWS, C, MAE, resolve_params(iterations=5), seeds=[42])) == 0
+
+def test_fits_in_threads_leave_the_log_stream_alone(monkeypatch):
+    "Fails when a fit exchanges CatBoost's global log stream while another runs; at that moment the process can die of a segmentation fault."
+    from catboost import core
+    from nbprops.model.families import side_by_side
+    rows, taken = T.usable_rows(ROWS, MAE), []
+    pools = T.make_pools(T.transform(T.Transformer.of(C), rows), rows)
+    with side_by_side() as each:
+        monkeypatch.setattr(core, "_reset_logger", lambda: taken.append(1))
+        assert len(list(each(lambda seed: T.fit_seed(MAE, SMALL, pools, seed), range(4)))) == 4
+        assert taken == []
+        monkeypatch.undo()
+
+def test_only_one_place_makes_threads_for_fits():
+    "Fails when a module of the model wing opens threads of its own."
+    from pathlib import Path
+    assert [p.stem for p in sorted(Path(T.__file__).parent.glob("*.py")) if "ThreadPoolExecutor" in p.read_text() or "Thread(" in p.read_text() or "joblib" in p.read_text()] == ["families"]

@@ -9,10 +9,9 @@ __all__ = ['TWINS', 'LOOKS_SQL', 'REMEMBERED', 'HELD_SQL', 'SERVED_SQL', 'bundle
            'log_verdict']
 
 # %% ../../nbs/model/36b_judging.ipynb #5517eec7
-import hashlib, json, os, secrets
+import hashlib, json, secrets
 import numpy as np
 import polars as pl
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 from ..settings import Refusal, build_commit, canonical_json, now, today
@@ -22,7 +21,7 @@ from ..data.warehouse import Warehouse
 from ..features.catalogue import contract
 from ..features.feeds import feed_profile
 from .evaluation import LEAK_LIMIT, by_week, evaluation_rows, feature_coverage, last_graded_date, market_residual, paired_error, score
-from .families import Family, model_stem
+from .families import Family, model_stem, side_by_side
 from .gates import PER_SEED, Case, GateReport, held_back, plain, run_gates, sentence
 from .policies import GateResult, overall
 from .plans import Plan, Reader, experiments_on, incumbent_bundle, make_plan, usable
@@ -170,7 +169,7 @@ def refit(p: Plan, w, # one of `week_windows`
 # %% ../../nbs/model/36b_judging.ipynb #7bbd1706
 def walk(p: Plan, bundle: Bundle, scored: pl.DataFrame) -> tuple[pl.DataFrame, dict]: # scored + walked; the comparison
     "Predictions of weekly refits beside those of the first fit."
-    with ThreadPoolExecutor(os.cpu_count() or 1) as side: parts = list(side.map(lambda w: refit(p, w, bundle), week_windows(p.windows)))
+    with side_by_side() as each: parts = list(each(lambda w: refit(p, w, bundle), week_windows(p.windows)))
     rows = scored.join(pl.concat(parts), on=KEYS, maintain_order="left")
     m = paired_error(rows, "walked", "predicted")
     return rows, dict(refits=sum(w.effective != p.windows.effective for w in week_windows(p.windows)), difference=m.value, low=m.low, high=m.high, n=m.n)

@@ -10,11 +10,10 @@ __all__ = ['KEYS', 'ROWS_SQL', 'EARLY_SQL', 'MARKET_SOURCES', 'VALIDATION_SHARE'
            'walk_forward', 'anchor_facts', 'scaled', 'anchored_parts', 'train', 'expected_offset']
 
 # %% ../../nbs/model/32_training.ipynb #40b8c1c1
-import hashlib, math, os
+import hashlib, math
 import numpy as np
 import polars as pl
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import date
 from ..settings import Refusal, canonical_json
@@ -24,7 +23,7 @@ from ..features.catalogue import FEATURES, NAMES, Contract
 from ..features.facts import SOURCES, Facts, facts_of
 from ..features.store import STORE, rebuild_market
 from .anchor import ANCHOR, shrinkage
-from .families import Family, catboost_params, loss_function, read_back_loss, resolve_params
+from .families import Family, catboost_params, loss_function, read_back_loss, resolve_params, side_by_side
 from .predictor import Transformer, transform
 from ..stats import quantile_offset
 
@@ -269,7 +268,7 @@ def walk_forward(x: pl.DataFrame, # training input
         past, here = rows["game_date"] < a, rows["game_date"].is_between(a, b)
         model = fit(make_pools(x.filter(past), rows.filter(past), weigh(rows["game_date"].filter(past))))
         return rows.filter(here).select("game_date", "target").with_columns(pl.Series("raw", model.predict(x.filter(here), thread_count=1) - centre(model, x.filter(past))))
-    with ThreadPoolExecutor(os.cpu_count() or 1) as side: return pl.concat(list(side.map(lambda w: block(*w), later_blocks(rows["game_date"]))))
+    with side_by_side() as each: return pl.concat(each(lambda w: block(*w), later_blocks(rows["game_date"])))
 
 # %% ../../nbs/model/32_training.ipynb #5281f042
 def anchor_facts(later: pl.DataFrame, # from `walk_forward`
@@ -315,7 +314,7 @@ def train(rows: pl.DataFrame, # keys, features, actual, line (see `training_rows
     check_rows(rows, family, minimum); check_feeds(family, contract.feed_profile)
     x = transform(Transformer.of(contract), rows)
     pools = make_pools(x, rows, recency_weights(rows["game_date"], half_life))
-    with ThreadPoolExecutor(min(len(seeds), os.cpu_count() or 1)) as side: fits = list(side.map(lambda s: fit_seed(family, params, pools, s, refit), seeds))
+    with side_by_side() as each: fits = list(each(lambda s: fit_seed(family, params, pools, s, refit), seeds))
     models = {s: m for s, (m, _) in zip(seeds, fits)}
     loss = resolved_loss(list(models.values()), family, params)
     best = ensemble_of(list(models.values())) if ensemble else models[seeds[0]]

@@ -27,8 +27,8 @@ def study(names: tuple, seed: int, method=None):
 
 def one_core() -> None:
     "A worker process fits alone."
-    from nbprops.model import window_arms
-    window_arms.CORES = 1
+    from nbprops.model import families
+    families.THREADS = 1
 
 def case(task: tuple) -> dict: # (faults, seed)
     "One league: what was planted, what was said."
