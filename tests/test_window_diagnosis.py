@@ -20,3 +20,10 @@ def test_two_faults_are_both_named(monkeypatch):
 
 @pytest.mark.parametrize("seed", range(d.BUILDING + 530, d.BUILDING + 534))
 def test_a_clean_league_is_left_alone(seed): assert answer((), seed).verdict.code == "no_real_difference"
+
+def test_the_published_table_is_complete_and_was_not_built_on():
+    "Fails when a case of the published table is missing, judged twice, or of a league that the method was built on."
+    import json
+    results = json.loads((d.HERE/"diagnosis.json").read_text())["results"]
+    assert [(tuple(r["faults"]), r["seed"]) for r in results] == d.cases(d.JUDGED)
+    assert not {r["seed"] for r in results} & {*range(d.BUILDING, d.BUILDING + 2000), *d.PLANTING}
