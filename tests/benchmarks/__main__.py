@@ -261,6 +261,11 @@ def windows() -> None:
     folder = _home()
     investigation(folder, row); sweep(folder, row)
 
+def signals() -> None:
+    "All signals, combos and policies over four seasons of five systems, and a full backtest."
+    from tests.benchmarks.signals import speed
+    speed(_home(), row)
+
 def _reference(wh, a: date, b: date) -> float: # seconds
     "CREATE TABLE AS of the grader's join with the grader's columns; record rows and closing lines are given to it."
     from nbprops.data.warehouse import to_duckdb
@@ -301,7 +306,7 @@ def grade_million() -> None:
     row(f"{r.counts.written:,} rows graded / CREATE TABLE AS of their join", f"{whole:.1f} s = {whole/ref:.2f}x", f"{ref:.1f} s bare SQL; again {again:.1f} s", "2x")
 
 if __name__ == "__main__":
-    alone, after = ["command", "demo", "features", "growth", "cold_start", "steady", "grade_million", "phase4", "windows"], ["training", "seeds", "gates", "registry", "families", "serving", "regenerate", "range_28"]
+    alone, after = ["command", "demo", "features", "growth", "cold_start", "steady", "grade_million", "phase4", "windows", "signals"], ["training", "seeds", "gates", "registry", "families", "serving", "regenerate", "range_28"]
     names = sys.argv[1:] or alone + after
     played = _played(_home()) if set(after) & set(names) else None
     for n in names: globals()[n](played) if n in after else globals()[n]()
