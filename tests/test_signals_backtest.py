@@ -43,7 +43,7 @@ def test_a_measure_by_hand():
     picks = priced(once(pl.concat([made("a", 100, 60), made("b", 50, 20), made("a", 5, 0, result="PUSH", game_id="x").with_columns(game_id=pl.Series([f"x{i}" for i in range(5)]))])))
     t = measures(picks, ["a", "b", "never"])
     assert t.select("wins", "losses", "pushes", "n").rows() == [(60, 40, 5, 100), (20, 30, 0, 50), (0, 0, 0, 0)]
-    assert t["break_even"][0] == pytest.approx(110/210) and t["rate"][0] == .6 and t["rate"][2] is None and t["p"][2] == 1.0
+    assert t["break_even"][0] == pytest.approx(110/210) and t["rate"][0] == .6 and t["rate"][2] is None and t["p"][2] == pytest.approx(1.0)
     assert t["q"].to_list() == pytest.approx([3*t["p"][0], 1.0, 1.0]) and t["profit"][0] == pytest.approx(60*100/110 - 40)
 
 def test_the_test_and_the_bound_agree():
@@ -169,9 +169,9 @@ def test_rows_inside_a_training_window_are_set_aside_by_name(wh):
     "Fails when an in-sample prediction is evidence, or vanishes without a name."
     wh.sql("UPDATE nba_predictions.prediction_accuracy SET model_training_end_date = DATE '2025-12-01' WHERE system_id = 'catboost_v9'")
     e = read_evidence(wh, *SPAN)
-    assert e.rows.filter(pl.col("system_id") == "catboost_v9")["game_date"].min() > date(2025, 12, 1) and e.counts.set_aside["inside the training window of its model"] > 100 and e.counts.read == e.counts.accounted()
+    assert e.rows.filter(pl.col("system_id") == "catboost_v9")["game_date"].min() > date(2025, 12, 1) and e.counts.set_aside["not after the training of its model"] > 100 and e.counts.read == e.counts.accounted()
     wh.sql("UPDATE nba_predictions.prediction_accuracy SET model_training_end_date = DATE '2026-12-01' WHERE TRUE")
-    with pytest.raises(Refusal, match="inside the training window"): read_evidence(wh, *SPAN)
+    with pytest.raises(Refusal, match="not after the training"): read_evidence(wh, *SPAN)
 
 @pytest.mark.parametrize("ask, word", [(dict(tags=["moon"]), "no signal and no combo"), (dict(opens=date(2026, 3, 1)), "leaves nothing"), (dict(opens=date(2025, 11, 1)), "leaves nothing"), (dict(system="catboost_v77"), "No graded prediction")])
 def test_a_bad_request_is_one_sentence(wh, ask, word):

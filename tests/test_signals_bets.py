@@ -17,11 +17,11 @@ from nbprops.signals.subsets import SUBSETS, SUBSET_PICKS, subset, subset_rows
 DAY = date(2026, 1, 5)
 NOTHING = pl.DataFrame(schema={"game_date": pl.Date, "signal_tag": pl.String, "weight": pl.Float64})
 def candidate(player: str, edge: float = 5.5, tags=("high_edge", "minutes_surge"), **over) -> dict:
-    return dict(game_date=DAY, player_lookup=player, system_id="catboost_v9", model_family="v9_mae", model_id="m", recommendation="OVER" if edge > 0 else "UNDER", line_value=20.5, edge=edge, confidence=.85, filter_reasons=[], home=True, position="G", days_rest=2, team_abbr="T", game_id="g", expected_value=.02, monitor_state="HEALTHY", expected_offset=0.0, **{t: t in tags for t in SIGNALS}) | over
-frame = lambda *rows: pl.DataFrame(list(rows), infer_schema_length=None).with_columns(pl.col("filter_reasons").cast(pl.List(pl.String)))
+    return dict(game_date=DAY, player_lookup=player, system_id="catboost_v9", model_family="v9_mae", model_id="m", recommendation="OVER" if edge > 0 else "UNDER", line_value=20.5, edge=edge, confidence=.85, filter_reasons=[], invalidation_reason=None, home=True, position="G", days_rest=2, team_abbr="T", game_id="g", expected_value=.02, monitor_state="HEALTHY", expected_offset=0.0, **{t: t in tags for t in SIGNALS}) | over
+frame = lambda *rows: pl.DataFrame(list(rows), infer_schema_length=None).with_columns(pl.col("filter_reasons").cast(pl.List(pl.String)), pl.col("invalidation_reason").cast(pl.String))
 decisions = lambda f: dict(f.select("player_lookup", "decision").iter_rows())
 
-@pytest.mark.parametrize("over, why", [(dict(recommendation="PASS"), "no_candidate"), (dict(line_value=None), "no_candidate"), (dict(filter_reasons=["low_edge", "player_out"]), "no_candidate"), (dict(filter_reasons=["low_edge"]), "selected"), (dict(system_id="other"), "other_system"), (dict(tags=("minutes_surge",)), "few_signals"), (dict(tags=("minutes_surge", "cold_continuation_2", "model_health")), "few_signals"),
+@pytest.mark.parametrize("over, why", [(dict(invalidation_reason="late_scratch"), "taken_back"), (dict(recommendation="PASS"), "no_candidate"), (dict(line_value=None), "no_candidate"), (dict(filter_reasons=["low_edge", "player_out"]), "no_candidate"), (dict(filter_reasons=["low_edge"]), "selected"), (dict(system_id="other"), "other_system"), (dict(tags=("minutes_surge",)), "few_signals"), (dict(tags=("minutes_surge", "cold_continuation_2", "model_health")), "few_signals"),
     (dict(model_family="v12_mae"), "low_confidence"), (dict(model_family="v12_mae", confidence=.90), "selected"), (dict(tags=("high_edge", "edge_spread_optimal")), "anti_pattern"), ({}, "selected")])
 def test_v1_says_why(over, why):
     "Fails when a step of the policy drops the wrong candidate, or names another reason."
@@ -182,7 +182,7 @@ def test_publishing_twice_says_the_same(wh):
     b, _ = publish_bets(wh, BUSY, NOON + timedelta(hours=1))
     assert a.changed and not b.changed and a.version == b.version == 1 and versions(wh).equals(was) and a.rows.height >= 3
 
-@pytest.mark.parametrize("damage, why", [("is_active = FALSE", "prediction_withdrawn"), ("filter_reasons = ['player_out']", "no_candidate")])
+@pytest.mark.parametrize("damage, why", [("is_active = FALSE", "prediction_withdrawn"), ("filter_reasons = ['player_out']", "no_candidate"), ("is_actionable = FALSE, invalidation_reason = 'late_scratch', restatement_reason = 'late_scratch'", "taken_back"), ("recommendation = 'UNDER'", "direction_changed")])
 def test_a_pick_is_retracted_with_a_reason_and_the_first_version_stands(wh, damage, why):
     "Fails when a withdrawn pick vanishes, or when a published row changes."
     a, _ = publish_bets(wh, BUSY, NOON); was = versions(wh); gone = a.rows["prediction_id"][0]
@@ -192,6 +192,26 @@ def test_a_pick_is_retracted_with_a_reason_and_the_first_version_stands(wh, dama
     assert b.version == 2 and now.filter(pl.col("publication_version") == 1).equals(was)
     assert now.filter(pl.col("publication_version") == 2, pl.col("prediction_id") == gone).select("is_retracted", "retraction_reason").row(0) == (True, why)
     assert not publish_bets(wh, BUSY, NOON + timedelta(hours=2))[0].changed
+
+def test_a_moved_tip_off_is_said_in_a_new_version(wh):
+    "Fails when a prediction that was stated again for a moved game is published without a word."
+    a, _ = publish_bets(wh, BUSY, NOON)
+    wh.sql("UPDATE nba_predictions.player_prop_predictions SET restatement_reason = 'tip_moved' WHERE prediction_id = @p", p=a.rows["prediction_id"][0])
+    b, _ = publish_bets(wh, BUSY, NOON + timedelta(hours=1))
+    assert b.version == 2 and b.rows.filter(pl.col("prediction_id") == a.rows["prediction_id"][0])["warning_tags"][0].to_list()[-1:] == ["tip_moved"] and not b.rows["is_retracted"].any()
+
+def test_a_pick_is_graded_on_the_line_it_was_published_with(wh):
+    "Fails when a line that moved before the tip-off turns a published pick's win into a loss."
+    a, _ = publish_bets(wh, BUSY, NOON); r = a.rows.row(0, named=True)
+    own = float(r["line_value"]) + (1 if r["recommendation"] == "OVER" else -1) # his points: just right for the published line
+    wh.sql("UPDATE nba_predictions.prediction_accuracy SET line_value = @l, actual_points = @a, result = 'LOSS' WHERE prediction_id = @p", l=own, a=round(own), p=r["prediction_id"])
+    fill_results(wh, BUSY, BUSY)
+    assert versions(wh).filter(pl.col("publication_version") == 2, pl.col("prediction_id") == r["prediction_id"])["result"][0] == "WIN"
+
+def test_nothing_is_published_after_a_day_without_tip_offs(wh):
+    "Fails when picks are published a month later because nobody knew when the games began."
+    wh.sql("UPDATE nba_reference.nba_schedule SET game_start_utc = NULL WHERE game_date = @d", d=BUSY)
+    assert publish_bets(wh, BUSY, NOON + timedelta(days=30))[0].version == 0
 
 def test_nothing_changes_after_the_tip_off(wh):
     "Fails when a model that is disabled in the evening takes back a pick whose game has begun."
@@ -217,11 +237,11 @@ def test_results_are_a_version_of_their_own(wh):
 
 def test_a_new_pick_does_not_push_out_a_published_one():
     "Fails when people who acted on a pick find it replaced by a better one."
-    cols = dict(game_date=DAY, game_id="g", system_id="s", recommendation="OVER", line_value=20.5, is_retracted=False, retraction_reason=None, result=None)
+    cols = dict(game_date=DAY, game_id="g", system_id="s", recommendation="OVER", line_value=20.5, is_retracted=False, retraction_reason=None, result=None, edge=5.0, confidence_score=.8, warning_tags=[])
     row = lambda p, score, rank: cols | dict(player_lookup=p, composite_score=score, rank=rank)
-    kinds = dict(retraction_reason=pl.String, result=pl.String)
+    kinds = dict(retraction_reason=pl.String, result=pl.String, warning_tags=pl.List(pl.String))
     old = pl.DataFrame([row(f"old{i}", 1. + i/10, i + 1) for i in range(4)], schema_overrides=kinds); new = pl.DataFrame([row(f"new{i}", 9. - i, i + 1) for i in range(3)], schema_overrides=kinds)
-    standing = pl.DataFrame([dict(player_lookup=f"old{i}", game_id="g", system_id="s", decision="beyond_top", failed_rules=["beyond_top"]) for i in range(4)])
+    standing = pl.DataFrame([dict(player_lookup=f"old{i}", game_id="g", system_id="s", recommendation="OVER", restatement_reason=None, failed_rules=["beyond_top"]) for i in range(4)], schema_overrides=dict(restatement_reason=pl.String))
     got = next_version(old, new, standing, pl.DataFrame(schema={"game_id": pl.String}), 5)
     assert set(got["player_lookup"]) == {"old0", "old1", "old2", "old3", "new0"} and not got["is_retracted"].any()
 

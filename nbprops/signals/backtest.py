@@ -6,7 +6,7 @@
 __all__ = ['BASE', 'COUNTED', 'LEAST_PICKS', 'SOME_PICKS', 'Q', 'candidates', 'trial', 'picks_of', 'choose_all', 'picks_made',
            'comparisons', 'reasons', 'judge', 'strata', 'Trial', 'sentence', 'run_trial']
 
-# %% ../../nbs/signals/48_backtest.ipynb #80c32f4d
+# %% ../../nbs/signals/48_backtest.ipynb #23d80e97
 import polars as pl
 from dataclasses import dataclass, field
 from datetime import date
@@ -15,6 +15,7 @@ from .combos import COMBOS, Combo, match_combos, matches
 from .health import answers_by_day, graded_tags, health
 from .measures import best_of, difference, measures, once, overfitting, priced, profit_matrix, reality_check
 from .policies import Policy, choose, edge3, funnel, v1
+from .profiles import v2_profiles
 from .rules import SIGNALS, Signal, evaluate
 
 # %% ../../nbs/signals/48_backtest.ipynb #2df3a215
@@ -39,15 +40,15 @@ def picks_of(rows: pl.DataFrame, # from `candidates`
     if not rules: return rows.clear().with_columns(rule=pl.lit("", pl.String))
     return once(pl.concat([rows.filter(e).with_columns(rule=pl.lit(r)) for r, e in rules.items()]))
 
-# %% ../../nbs/signals/48_backtest.ipynb #29fb4fba
+# %% ../../nbs/signals/48_backtest.ipynb #d19095e2
 COUNTED = ["game_date", "game_id", "player_lookup", "system_id", "recommendation", "result", "won", "implied", "profit"]
 
 def choose_all(rows: pl.DataFrame, # from `evaluate`, with result and filter_reasons; all predictions of the systems
                policies: list[Policy], seasons: pl.DataFrame, # game_date, season_start_date
-               signals: dict[str, Signal] | None = None, combos: list[Combo] | None = None) -> dict[str, pl.DataFrame]: # policy -> candidates with decision and rank
-    "What several policies decide on every date, with the health that was known on it."
-    signals = signals or SIGNALS
-    known = health(graded_tags(rows, signals), answers_by_day(rows, signals), seasons, signals)
+               signals: dict[str, Signal] | None = None, combos: list[Combo] | None = None, system: str = "catboost_v9") -> dict[str, pl.DataFrame]: # policy -> candidates with decision and rank
+    "What several policies decide on every date, with the health of the best-bets system that was known on it."
+    signals, own = signals or SIGNALS, rows.filter(pl.col("system_id") == system)
+    known = health(graded_tags(own, signals), answers_by_day(own, signals), seasons, signals)
     return {p.name: choose(p, rows, known, signals, combos) for p in policies}
 
 def picks_made(chosen: dict[str, pl.DataFrame]) -> pl.DataFrame: # rule, and the rows picked
@@ -56,16 +57,18 @@ def picks_made(chosen: dict[str, pl.DataFrame]) -> pl.DataFrame: # rule, and the
     shared = [c for c in parts[0].columns if all(c in f.columns for f in parts)]
     return priced(pl.concat([f.select(shared) for f in parts]))
 
-# %% ../../nbs/signals/48_backtest.ipynb #f6608b9b
+# %% ../../nbs/signals/48_backtest.ipynb #1dec5e42
 LEAST_PICKS, SOME_PICKS, Q = 100, 30, .05
 
 def comparisons(rows: pl.DataFrame, # from `candidates`
                 rules: dict[str, pl.Expr], only: list[str]) -> pl.DataFrame: # rule, edge3, edge3_low, edge3_high, without, without_low, without_high
     "Every rule against plain edges, and against the same directions without it."
-    one = once(rows.with_columns(rule=pl.lit("all"))); base, out = one.filter(pl.col("edge").abs() >= 3), []
+    one = lambda e: rows.filter(e).unique(["game_id", "player_lookup"], keep="first", maintain_order=True)
+    rows = rows.sort("game_date", "game_id", "player_lookup", "system_id").select("game_date", "game_id", "player_lookup", "recommendation", "won", "edge", **{f"r:{r}": rules[r] for r in only})
+    base, out = one(pl.col("edge").abs() >= 3), []
     for r in only:
-        mine, others = one.filter(rules[r]), one.filter(~rules[r])
-        same = others.filter(pl.col("recommendation").is_in(mine["recommendation"].unique().implode()))
+        mine = one(pl.col(f"r:{r}"))
+        same = one(~pl.col(f"r:{r}") & pl.col("recommendation").is_in(mine["recommendation"].unique().to_list())).join(mine, on=["game_id", "player_lookup"], how="anti")
         a, b = difference(mine, base), difference(mine, same)
         out.append(dict(rule=r, edge3=a.value, edge3_low=a.low, edge3_high=a.high, without=b.value, without_low=b.low, without_high=b.high))
     kinds = dict(rule=pl.String) | {f"{k}{s}": pl.Float64 for k in ("edge3", "without") for s in ("", "_low", "_high")}
@@ -134,18 +137,21 @@ def sentence(t: Trial) -> str:
     top = f" (the best of {t.luck['rules']} rule{'s'*(t.luck['rules'] != 1)} at break-even would show {100*t.luck['median']:.1f} %, one time in twenty {100*t.luck['high']:.1f} %)" if t.luck["rules"] else ""
     return f"None of {n} rules may be promoted. The best, {best['rule']}, hit {100*best['rate']:.1f} % of {best['n']}{top}."
 
-# %% ../../nbs/signals/48_backtest.ipynb #4b92052d
+# %% ../../nbs/signals/48_backtest.ipynb #d536922a
 def run_trial(rows: pl.DataFrame, # from `evaluate`, with result: all predictions of the systems on trial
               opens: date, # first day of the holdout
               signals: dict[str, Signal] | None = None, combos: list[Combo] | None = None, tags: list[str] | None = None,
-              policies: list[Policy] | None = None, seasons: pl.DataFrame | None = None) -> Trial:
+              seasons: pl.DataFrame | None = None, earlier: pl.DataFrame | None = None, # rows before the discovery, on which health rests
+              system: str = "catboost_v9", # whose picks v1 and edge3 are
+             ) -> Trial:
     "Judge a family of rules, and the policies beside it."
-    signals, combos, policies = signals or SIGNALS, COMBOS if combos is None else combos, policies or [v1(), edge3()]
+    signals, combos, policies = signals or SIGNALS, COMBOS if combos is None else combos, [v1(system), edge3(system), v2_profiles()]
     rows = match_combos(rows, combos, signals); cand = candidates(rows); rules = trial(cand, signals, combos, tags)
     late = pl.col("game_date") >= opens
     picks = picks_of(cand, rules)
     seasons = seasons if seasons is not None else rows.select("game_date").unique().sort("game_date").with_columns(season_start_date=pl.col("game_date").min())
-    chosen = choose_all(rows, policies, seasons, signals, combos); published = picks_made(chosen).filter(late)
+    whole = rows if earlier is None or earlier.is_empty() else pl.concat([match_combos(earlier, combos, signals), rows], how="diagonal_relaxed")
+    chosen = choose_all(whole, policies, seasons, signals, combos, system); published = picks_made(chosen).filter(late)
     plain = once(cand.filter(late & (pl.col("edge").abs() >= 3)).with_columns(rule=pl.lit(BASE)))
     both = pl.concat([f.select("rule", *COUNTED) for f in (published, plain)])
     held = judge(cand.filter(late), rules)

@@ -5,48 +5,50 @@
 # %% auto #0
 __all__ = ['COPIED', 'RECORD', 'in_sample', 'aside', 'evaluate_record', 'Evidence', 'seasons_of', 'read_evidence']
 
-# %% ../../nbs/signals/48a_evidence.ipynb #c8d24356
+# %% ../../nbs/signals/48a_evidence.ipynb #a5f9036b
 import polars as pl
 from dataclasses import dataclass
 from datetime import date
 from ..settings import Counts, Refusal, now
 from ..data.warehouse import Warehouse
 from ..features.facts import season_start
-from .annotate import HISTORY, PREDICTIONS, ROW_COLUMNS, SEASONS, read_sources
+from .annotate import HISTORY, PREDICTIONS, SEASONS, add_standing, read_sources
 from .combos import Combo, read_combos
 from .inputs import GRADED, Sources, signal_inputs
 from .rules import Signal, evaluate, modes_at
 
-# %% ../../nbs/signals/48a_evidence.ipynb #103ed1b4
+# %% ../../nbs/signals/48a_evidence.ipynb #b07ac30c
 COPIED = ["prediction_id", "game_date", "game_id", "player_lookup", "system_id", "model_id", "model_family", "model_sha256", "team_abbr", "opponent_team_abbr", "recommendation", "line_value", "predicted_points", "confidence_score", "is_actionable", "line_source", "sportsbook", "over_price_american", "under_price_american", "p_over", "p_push",
     "model_training_start_date", "model_training_end_date", "prediction_made_before_game", "result", "actual_points"]
 RECORD = f"""
-SELECT {', '.join(f'a.{c}' for c in COPIED)}, p.filter_reasons, p.expected_value
+SELECT {', '.join(f'a.{c}' for c in COPIED)}, p.filter_reasons, p.expected_value, p.invalidation_reason
 FROM {GRADED} AS a LEFT JOIN {PREDICTIONS} AS p ON p.prediction_id = a.prediction_id AND p.game_date BETWEEN @start AND @end
 WHERE a.game_date BETWEEN @start AND @end
 ORDER BY a.game_date, a.game_id, a.player_lookup, a.system_id"""
 
 def in_sample() -> pl.Expr: # Boolean
-    "Whether a model had been trained on the game."
-    return pl.col("game_date").is_between(pl.col("model_training_start_date"), pl.col("model_training_end_date")).fill_null(False)
+    "Whether a model's training reached the game; what is not known of a trained model counts as reached."
+    return (pl.col("game_date") <= pl.col("model_training_end_date")).fill_null(pl.col("model_family") != "baseline")
 
 def aside(system: str | None = None) -> pl.Expr: # String; null = used
     "Why a graded row is no evidence."
     other = pl.col("system_id") != system if system else pl.lit(False)
-    return pl.when(in_sample()).then(pl.lit("inside the training window of its model")).when(other).then(pl.lit("another system")).when(pl.col("line_value").is_null() | (pl.col("line_source") != "ACTUAL_PROP")).then(pl.lit("no line of a book")).when(pl.col("result").is_in(["PASS", "NO_LINE"])).then(pl.lit("no side"))
+    return pl.when(in_sample()).then(pl.lit("not after the training of its model")).when(other).then(pl.lit("another system")).when(pl.col("line_value").is_null() | (pl.col("line_source") != "ACTUAL_PROP")).then(pl.lit("no line of a book")).when(pl.col("result").is_in(["PASS", "NO_LINE"])).then(pl.lit("no side"))
 
 def evaluate_record(got: pl.DataFrame, # rows of `RECORD`
                     sources: Sources, signals: dict[str, Signal], system: str | None = None) -> pl.DataFrame: # the rows that are evidence, evaluated
     "Evaluate graded rows beside everything that was said that day; a row may be no evidence and still be what another system agreed with."
-    said = got.filter(~got.select(x=in_sample())["x"]).with_columns(pl.col("filter_reasons").fill_null(pl.lit([], pl.List(pl.String))))
+    lost = pl.when("is_actionable").then(pl.lit([], pl.List(pl.String))).when((pl.col("predicted_points") - pl.col("line_value").cast(pl.Float64)).abs() < 3).then(pl.lit(["low_edge"])).otherwise(pl.lit(["not_actionable"])) # of a prediction that was replaced since
+    said = got.filter(~got.select(x=in_sample())["x"]).with_columns(filter_reasons=pl.when(pl.col("filter_reasons").is_null()).then(lost).otherwise("filter_reasons"))
     rows = evaluate(signal_inputs(said, sources), signals)
     return rows.filter(rows.select(why=aside(system))["why"].is_null())
 
-# %% ../../nbs/signals/48a_evidence.ipynb #78d225e5
+# %% ../../nbs/signals/48a_evidence.ipynb #efd06dc8
 @dataclass(frozen=True)
 class Evidence:
     "Evaluated, graded rows and what stands behind them."
     rows: pl.DataFrame    # predictions + inputs + tags + result
+    earlier: pl.DataFrame # the same of the season before the first date: what health and scores rest on
     counts: Counts        # read = used (written) + set aside
     signals: dict[str, Signal]
     combos: list[Combo]
@@ -63,11 +65,13 @@ def read_evidence(wh: Warehouse, start: date, end: date, # game dates, inclusive
                   at=None) -> Evidence: # modes as they stood at an instant; default: now
     "Everything a backtest may look at between two dates."
     with wh.transaction() as tx:
-        got = tx.sql(RECORD, start=start, end=end)
+        begun = season_start(tx.read(SEASONS), start)
+        every = tx.sql(RECORD, start=begun, end=end); got = every.filter(pl.col("game_date") >= start)
         if system and system not in got["system_id"]: got = got.clear()
         if got.is_empty(): raise Refusal(f"No graded prediction lies between {start} and {end}" + f" of {system}"*bool(system), "a backtest counts results", "nbprops backfill grading --start-date D --end-date D, or choose other dates")
-        sources, signals, combos, seasons = read_sources(tx, got["game_date"].min(), end), modes_at(tx.read(HISTORY), at or now()), read_combos(tx), seasons_of(tx, got["game_date"])
+        sources, signals, combos, seasons = read_sources(tx, begun, end), modes_at(tx.read(HISTORY), at or now()), read_combos(tx), seasons_of(tx, every["game_date"])
+        every = add_standing(tx, every, begun, end)
     named = dict(got.select(why=aside(system)).drop_nulls()["why"].value_counts().sort("why").iter_rows())
-    rows = evaluate_record(got, sources, signals, system)
+    told = evaluate_record(every, sources, signals, system); rows = told.filter(pl.col("game_date") >= start)
     if rows.is_empty(): raise Refusal(f"None of {got.height} graded predictions between {start} and {end} is evidence", "; ".join(f"{n} {k}" for k, n in named.items()), "choose dates after the training of the models, or predict them walk-forward: nbprops backfill predictions")
-    return Evidence(rows, Counts(got.height, rows.height, set_aside=named).check("evidence"), signals, combos, seasons)
+    return Evidence(rows, told.filter(pl.col("game_date") < start), Counts(got.height, rows.height, set_aside=named).check("evidence"), signals, combos, seasons)

@@ -95,7 +95,7 @@ def file_json(tx, s: Selection, p: Published, loaded: dict[str, Bundle], at: dat
         model_health=model_health_json(tx, s, day), signal_health=signal_health_json(s, day), funnel=funnel_json(s, day), picks=[pick_json(r, facts.get(r["prediction_id"], {}), loaded.get(r["source_model_id"]), combos) for r in p.rows.sort("rank").iter_rows(named=True)], total_picks=p.rows.filter(~pl.col("is_retracted")).height,
         signals_evaluated=[t for t, x in s.signals.items() if x.mode != "off" and t != "model_health"], cannot_evaluate=silent))
 
-# %% ../../nbs/signals/46c_json.ipynb #3c3f6e58
+# %% ../../nbs/signals/46c_json.ipynb #107467dc
 FOLDER = "signal-best-bets"
 
 def explained(store: Store, wh: Warehouse, loaded: dict[str, Bundle]): # function for `publish_bets`; fills `loaded`
@@ -125,18 +125,21 @@ def publish_day(wh: Warehouse, day: date, store: Store, out: Store, at: datetime
     loaded, at = {}, at or now()
     p, s = publish_bets(wh, day, at, explained(store, wh, loaded))
     with wh.transaction() as tx: doc = file_json(tx, s, p, loaded, at)
-    write_files(out, doc)
-    return p, doc
+    return p, out.get_json(write_files(out, doc)[-1])
 
-# %% ../../nbs/signals/46c_json.ipynb #7784d35b
+# %% ../../nbs/signals/46c_json.ipynb #32e9dc7b
 def result_files(wh: Warehouse, day: date, out: Store, at: datetime | None = None) -> dict | None: # the new file; None when nothing was new
     "Fill in the results of graded picks, in the warehouse and in the file."
     from nbprops.settings import now
     at, name = at or now(), f"{FOLDER}/{day}.json"
     if not out.exists(name): raise Refusal(f"No picks of {day} were published here", "results are filled into a published file", f"nbprops best-bets --date {day}")
-    if not (done := fill_results(wh, day, day, at)): return None
-    with wh.transaction() as tx: rows = {(r["player_lookup"], r["game_id"]): r for r in newest(tx, day).iter_rows(named=True)}
-    doc = out.get_json(name); own = lambda p: rows.get((p["player_lookup"], p["game_id"]), {})
-    doc |= dict(publication_version=done[day], generated_at=at.isoformat(), picks=[p | dict(actual=own(p).get("actual_points"), result=own(p).get("result")) for p in doc["picks"]])
+    fill_results(wh, day, day, at)
+    with wh.transaction() as tx: rows = newest(tx, day)
+    doc, version = out.get_json(name), int(rows["publication_version"][0]) if rows.height else 0
+    if version <= doc["publication_version"]: return None
+    said = {(p["player_lookup"], p["game_id"]): p for p in doc["picks"]}
+    later = lambda r: dict(rank=r["rank"], retracted=r["is_retracted"], actual=r["actual_points"], result=r["result"], restatement_reason=r["retraction_reason"] or (said.get((r["player_lookup"], r["game_id"])) or {}).get("restatement_reason"))
+    picks = [(said.get((r["player_lookup"], r["game_id"])) or pick_json(r, {}, None, {})) | later(r) for r in rows.sort("rank").iter_rows(named=True)]
+    doc |= dict(publication_version=version, generated_at=at.isoformat(), picks=picks, total_picks=sum(not p["retracted"] for p in picks))
     write_files(out, doc)
     return doc

@@ -5,16 +5,18 @@
 # %% auto #0
 __all__ = ['TERM', 'LONGEST', 'DEMOTION', 'Move', 'promote', 'demote', 'standing']
 
-# %% ../../nbs/signals/49a_modes.ipynb #87d4c4e1
+# %% ../../nbs/signals/49a_modes.ipynb #3c08e350
 import secrets
 import polars as pl
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from ..settings import Refusal, now
 from ..data.tables import table
 from ..data.warehouse import Warehouse
 from .annotate import HISTORY
-from .declarations import kept_trial
+from .backtest import Q
+from .declarations import kept_trial, tried_on
+from ..stats import benjamini_hochberg
 from .rules import COUNTING, MODES, SIGNALS, modes_at
 
 # %% ../../nbs/signals/49a_modes.ipynb #eeff1203
@@ -45,7 +47,7 @@ def _known(wh: Warehouse, tag: str, at: datetime):
     if tag not in signals: raise Refusal(f"'{tag}' is no signal", "nothing has that name", f"use one of {', '.join(sorted(signals))}")
     return signals[tag]
 
-# %% ../../nbs/signals/49a_modes.ipynb #e464d27a
+# %% ../../nbs/signals/49a_modes.ipynb #3551d4ed
 def promote(wh: Warehouse, tag: str, experiment_id: str, reason: str, actor: str, to: str = "watch", days: int = TERM) -> Move:
     "Let a signal count, on the strength of a stored backtest."
     at = now(); s = _known(wh, tag, at)
@@ -55,6 +57,9 @@ def promote(wh: Warehouse, tag: str, experiment_id: str, reason: str, actor: str
     record = kept_trial(wh, experiment_id)
     row = next((r for r in record["holdout"] if r["rule"] == tag), None)
     if row is None: raise Refusal(f"The backtest {experiment_id} did not try {tag}", f"it tried {len(record['holdout'])} other rules", f"nbprops signals backtest --tags {tag}")
+    tried = len(tried_on(wh, *(date.fromisoformat(x) for x in record["declaration"]["holdout"])))
+    q = float(benjamini_hochberg([x["p"] for x in record["holdout"]] + [1.0]*(tried - len(record["holdout"])))[[x["rule"] for x in record["holdout"]].index(tag)])
+    if row["promotable"] and q > Q: raise Refusal(f"{tag} is not promotable", f"{tried} rules were tried on overlapping days, in several backtests; over all of them its q is {q:.3f}", "wait for games that nobody has looked at")
     if not row["promotable"]: raise Refusal(f"{tag} is not promotable", "; ".join(row["reasons"]), "wait for more games; a lower bar is not on offer")
     if record["rules"].get(tag) != s.digest: raise Refusal(f"{tag} has changed since the backtest {experiment_id}", "what was tried is not what would count", f"nbprops signals backtest --tags {tag}")
     return _enter(wh, Move(tag, s.mode, to, f"{reason.strip()} ({DEMOTION})", experiment_id, at + timedelta(days=days)), actor, at)

@@ -17,7 +17,7 @@ from ..features.facts import Facts
 from ..features.store import build
 from .inputs import CONTEXT, GRADES, PLAYERS, Sources, signal_inputs
 
-# %% ../../nbs/signals/40a_practice.ipynb #866f16f6
+# %% ../../nbs/signals/40a_practice.ipynb #811bec5b
 SYSTEMS = (("catboost_v9", "v9_mae", 3.5, 0.0), ("catboost_v12", "v12_mae", 3.0, 0.0), ("catboost_v9_q43", "v9_q43", 3.0, -1.0)) # system, family, spread and lean of its edges, points
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ def invent(lined: pl.DataFrame, # context rows with a line
     edge = pl.col("predicted_points") - pl.col("line_value").cast(pl.Float64)
     side = pl.when(edge >= 1).then(pl.lit("OVER")).when(edge <= -1).then(pl.lit("UNDER")).otherwise(pl.lit("PASS"))
     small = pl.when(edge.abs() < 3).then(pl.lit(["low_edge"])).otherwise(pl.lit([], pl.List(pl.String)))
-    return rows.with_columns(system_id=pl.lit(system), model_id=pl.lit(system), model_family=pl.lit(family), recommendation=side, filter_reasons=small, prediction_id=pl.concat_str(pl.lit(system), "game_id", "player_lookup", separator="|"))
+    return rows.with_columns(invalidation_reason=pl.lit(None, pl.String), system_id=pl.lit(system), model_id=pl.lit(system), model_family=pl.lit(family), recommendation=side, filter_reasons=small, prediction_id=pl.concat_str(pl.lit(system), "game_id", "player_lookup", separator="|"))
 
 # %% ../../nbs/signals/40a_practice.ipynb #0bbe6236
 def practice(seed: int = 0, light: bool = True, # two months of eight teams, or a season
