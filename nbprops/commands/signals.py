@@ -4,20 +4,17 @@
 
 # %% ../../nbs/commands/77b_signal_commands.ipynb #2f1f5329
 from __future__ import annotations
-import sys
 from typing import Annotated, Optional
 import typer
-from .base import AsJson, Day, day, frame_text, show, span
+from .base import AsJson, Day, Reason, day, frame_text, report_page, show, span
 from ..settings import Refusal
 
 # %% auto #0
-__all__ = ['signals_app', 'Reason', 'actor', 'signals_list', 'signals_annotate', 'signals_health', 'signals_daily',
-           'signals_backtest', 'backtest_text', 'signals_promote', 'signals_demote', 'best_bets', 'subsets',
-           'enter_signals']
+__all__ = ['signals_app', 'signals_list', 'signals_annotate', 'signals_health', 'signals_daily', 'signals_backtest',
+           'backtest_text', 'signals_promote', 'signals_demote', 'best_bets', 'subsets', 'enter_signals']
 
 # %% ../../nbs/commands/77b_signal_commands.ipynb #688f519f
 signals_app = typer.Typer(help="Signals: what they say, how they do, and whether they may count.", no_args_is_help=True)
-Reason = Annotated[str, typer.Option(help="Why; it stays on record.")]
 
 @signals_app.callback()
 def _root() -> None:
@@ -31,12 +28,6 @@ def _days(date: str | None, start: str | None, end: str | None) -> tuple:
         return span(start, end)
     d = day(date) or today()
     return d, d
-
-def actor() -> str:
-    "Who asks."
-    import getpass
-    try: return getpass.getuser()
-    except (KeyError, OSError): return "unknown"
 
 # %% ../../nbs/commands/77b_signal_commands.ipynb #77cb80c4
 @signals_app.command("list")
@@ -96,20 +87,14 @@ def signals_backtest(start: Annotated[str, typer.Option(help="First game date of
                      hypothesis: Annotated[Optional[str], typer.Option(help="What is to be shown; stored before the holdout is opened.")] = None, page: Annotated[bool, typer.Option(help="Write the HTML page.")] = True, as_json: AsJson = False) -> None:
     "Declare a family of rules, open the holdout once, and say whether any may count."
     from nbprops.data.warehouse import Warehouse
+    from nbprops.model.moves import who
     from nbprops.signals.declarations import HYPOTHESIS, backtest
     a, b = span(start, end); named = [t.strip() for t in tags.split(",") if t.strip()] if tags else None
     words = f"nbprops signals backtest --start {a} --end {b}" + (f" --tags {tags}" if tags else "") + (f" --holdout-start {holdout_start}" if holdout_start else "") + (f" --system-id {system_id}" if system_id else "")
-    found = backtest(Warehouse(), a, b, named, day(holdout_start), system_id, hypothesis or HYPOTHESIS, actor(), words)
-    path = _page(found.experiment_id) if page else None
+    found = backtest(Warehouse(), a, b, named, day(holdout_start), system_id, hypothesis or HYPOTHESIS, who(), words)
+    path = report_page("signal_backtest", found.experiment_id) if page else None
     if as_json: return show(found.record | dict(experiment_id=found.experiment_id, page=path), True)
     print(backtest_text(found) + (f"\nPage: {path}" if path else ""))
-
-def _page(experiment: str) -> str | None: # path of the page
-    "The report of a stored backtest, when the report tools are there."
-    from nbprops.ops.reports import need_tools, run_report
-    try: need_tools()
-    except Refusal as e: print(f"No page: {e}", file=sys.stderr); return None
-    return str(run_report("signal_backtest", {"experiment": experiment})[1])
 
 def backtest_text(b) -> str: # Backtest
     "A backtest for the terminal."
@@ -127,16 +112,18 @@ def backtest_text(b) -> str: # Backtest
 def signals_promote(tag: str, experiment: Annotated[str, typer.Option(help="Backtest that found the signal promotable.")], reason: Reason, to: Annotated[str, typer.Option(help="watch, conditional or active.")] = "watch", days: Annotated[int, typer.Option(help="How long the promotion lasts.")] = 60, as_json: AsJson = False) -> None:
     "Let a signal count, on the strength of a stored backtest."
     from nbprops.data.warehouse import Warehouse
+    from nbprops.model.moves import who
     from nbprops.signals.modes import promote
-    m = promote(Warehouse(), tag, experiment, reason, actor(), to, days)
+    m = promote(Warehouse(), tag, experiment, reason, who(), to, days)
     show(vars(m) if as_json else str(m), as_json)
 
 @signals_app.command("demote")
 def signals_demote(tag: str, reason: Reason, to: Annotated[str, typer.Option(help="prototype or off.")] = "prototype", as_json: AsJson = False) -> None:
     "Take a signal's vote away."
     from nbprops.data.warehouse import Warehouse
+    from nbprops.model.moves import who
     from nbprops.signals.modes import demote
-    m = demote(Warehouse(), tag, reason, actor(), to)
+    m = demote(Warehouse(), tag, reason, who(), to)
     show(vars(m) if as_json else str(m), as_json)
 
 # %% ../../nbs/commands/77b_signal_commands.ipynb #3df2293d

@@ -4,11 +4,11 @@
 
 # %% ../../nbs/commands/77a_window_commands.ipynb #62750f21
 from __future__ import annotations
-import re, sys
+import re
 from contextlib import contextmanager
 from typing import Annotated, Optional
 import typer
-from .base import AsJson, day, frame_text, negative, show
+from .base import AsJson, day, frame_text, negative, report_page, show
 from ..settings import Refusal
 
 # %% auto #0
@@ -80,13 +80,6 @@ def _written(experiment: str, record: dict) -> str: # path
     path.parent.mkdir(parents=True, exist_ok=True); path.write_text(markdown_of(record), encoding="utf-8")
     return str(path)
 
-def _page(experiment: str) -> str | None: # path of the page
-    "The report of a stored investigation, when the report tools are there."
-    from nbprops.ops.reports import need_tools, run_report
-    try: need_tools()
-    except Refusal as e: print(f"No page: {e}", file=sys.stderr); return None
-    return str(run_report("window_investigation", {"experiment": experiment})[1])
-
 def _method(seeds: int | None, light: bool):
     "The method that the flags describe."
     from dataclasses import replace
@@ -130,7 +123,7 @@ def investigate_window(base: Annotated[str, typer.Option(help="The old training 
         with progress(as_json) as tell: i = examine(s, left and left/len(families), everything, claim, tell, claimed_days)
         r = record_of(i, _words(w, s.family.name, dict(claimed=claimed, claimed_days=claimed_days if claimed and claimed_days != 7 else None, seeds=seeds, budget=budget, feeds=feeds, everything=everything, light=light)))
         e = keep(wh, i, r)
-        shown = (_written(e, r), _page(e))[1] if page else None
+        shown = (_written(e, r), report_page("window_investigation", e))[1] if page else None
         out.append(r | dict(experiment_id=e, page=shown))
         if not as_json: print(told(i, r, shown) + ("\n" if s is not studies[-1] else ""))
     if as_json: show(out if len(out) > 1 else out[0], True)

@@ -13,7 +13,7 @@ from dataclasses import asdict
 from datetime import datetime, timedelta
 from pathlib import Path
 from ..settings import Refusal, build_commit, canonical_json, now
-from ..data.tables import table
+from ..data.tables import one_row, table
 from ..data.warehouse import Warehouse
 from .families import artefact_path, model_stem
 from .moves import opened
@@ -68,8 +68,7 @@ def log_experiment(wh, # Warehouse, or an open transaction
     row = dict(experiment_id=experiment_id, name=r.name, experiment_type="retrain", status=status, config_json=canonical_json(config_of(p)), data_snapshot_hash=p.snapshot, git_commit=build_commit(), model_family=p.family.name,
                tags=["walkforward"] if r.walkforward else [], train_start_date=w.effective[0], train_end_date=w.effective[1], eval_start_date=w.evaluation[0], eval_end_date=w.evaluation[1], train_samples=p.rows.height,
                eval_samples=p.holdout.height, random_seed=r.seed, runs_to_date=p.runs_to_date, completed_at=None if status == "running" else now(), **more)
-    schema = table(EXPERIMENTS).schema()
-    wh.write(EXPERIMENTS, pl.DataFrame([row], schema={k: schema[k] for k in row}))
+    wh.write(EXPERIMENTS, one_row(EXPERIMENTS, row))
 
 # %% ../../nbs/model/36c_experiments.ipynb #f6c2b2c4
 def _taken(tx, store, family: str, stem: str, # proposed name
@@ -127,7 +126,6 @@ def close_interrupted(registry: Registry) -> list[str]: # a sentence each
         if alive(json.loads(row["config_json"]).get("process"), row.pop("created_at")): continue
         said, more = _remains(registry, row)
         closed = row | more | dict(status="failed", error_message=f"interrupted: its process died; {said}", completed_at=now())
-        schema = table(EXPERIMENTS).schema()
-        wh.write(EXPERIMENTS, pl.DataFrame([closed], schema={k: schema[k] for k in closed}))
+        wh.write(EXPERIMENTS, one_row(EXPERIMENTS, closed))
         out.append(f"experiment {row['experiment_id']} ({row['name']}) was interrupted and is closed as failed: {said}")
     return out

@@ -16,7 +16,7 @@ from dataclasses import replace
 from datetime import date, datetime, timedelta
 from ..settings import Refusal, build_commit, canonical_json, now, today
 from ..data.artifacts import Store
-from ..data.tables import table
+from ..data.tables import one_row
 from ..data.warehouse import Warehouse
 from ..features.catalogue import contract
 from ..features.feeds import feed_profile
@@ -248,5 +248,4 @@ def log_verdict(wh: Warehouse, row: dict, start: date, end: date, report: GateRe
         data_snapshot_hash=row["data_snapshot_hash"], git_commit=build_commit(), model_id=row["model_id"], model_family=row["model_family"], model_path=row["gcs_path"], results_json=canonical_json(plain(dict(summary=s))),
         gates_json=report.to_json(), gate_policy=report.policy, gate_verdict=report.verdict, tags=[], train_start_date=row["training_start_date"], train_end_date=row["training_end_date"],
         eval_start_date=start, eval_end_date=end, train_samples=row["training_samples"], eval_samples=s["n"], runs_to_date=1 + experiments_on(wh, "gates", start, end), completed_at=now())
-    schema = table("nba_predictions.ml_experiments").schema()
-    wh.write("nba_predictions.ml_experiments", pl.DataFrame([values], schema={k: schema[k] for k in values}))
+    wh.write("nba_predictions.ml_experiments", one_row("nba_predictions.ml_experiments", values))

@@ -9,7 +9,7 @@ __all__ = ['replayed', 'replay', 'rates', 'log_replay']
 import secrets
 import polars as pl
 from ..settings import Refusal, build_commit, canonical_json, now, sha256_of
-from ..data.tables import table
+from ..data.tables import one_row
 from .gates import run_gates
 from .judging import case_of
 from .policies import POLICIES, policy_hash
@@ -43,7 +43,6 @@ def log_replay(registry: Registry, verdicts: pl.DataFrame) -> str: # experiment 
     found = dict(rates=rates(verdicts).to_dicts(), verdicts=verdicts.to_dicts(), policies={p: {s: policy_hash(p, s) for s in ("points", "probability")} for p in POLICIES})
     row = dict(experiment_id=secrets.token_hex(4), name="policy replay", experiment_type="gates", status="completed", config_json=canonical_json(dict(policies=list(POLICIES))), data_snapshot_hash=sha256_of(canonical_json(found)), git_commit=build_commit(),
                results_json=canonical_json(found), tags=[], completed_at=now())
-    schema = table("nba_predictions.ml_experiments").schema()
-    counts = registry.wh.write("nba_predictions.ml_experiments", pl.DataFrame([row], schema={k: schema[k] for k in row}))
+    counts = registry.wh.write("nba_predictions.ml_experiments", one_row("nba_predictions.ml_experiments", row))
     if counts.quarantined: raise Refusal("The replay could not be kept", "its experiment row breaks a rule of the table", "nbprops query \"SELECT * FROM nba_orchestration.quarantine\"")
     return row["experiment_id"]

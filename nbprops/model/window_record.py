@@ -12,7 +12,7 @@ import polars as pl
 from dataclasses import asdict
 from datetime import date
 from ..settings import build_commit, canonical_json, now, plain
-from ..data.tables import table
+from ..data.tables import one_row
 from ..data.warehouse import Warehouse
 from .experiments import EXPERIMENTS
 from .plans import experiments_on
@@ -108,8 +108,7 @@ def keep(wh: Warehouse, i: Investigation, record: dict) -> str: # experiment_id
     row = dict(experiment_id=e, name=f"WINDOW_{w.base[1]:%Y%m%d}_{w.wide[1]:%Y%m%d}_{i.study.family.name}", experiment_type="window_investigation", status="completed", config_json=canonical_json(record["windows"] | dict(family=record["family"], method=record["method"], command=record["command"])), data_snapshot_hash=record["snapshot"],
                git_commit=record["commit"], model_family=i.study.family.name, results_json=canonical_json(record), gate_verdict=i.verdict.code, tags=[], train_start_date=min(w.base[0], w.wide[0]), train_end_date=w.trained_until, eval_start_date=w.evaluation[0], eval_end_date=w.evaluation[1],
                train_samples=i.study.stored.height, eval_samples=i.repaired.rows, random_seed=i.study.method.first_seed, runs_to_date=1 + experiments_on(wh, "window_investigation", *w.evaluation), completed_at=now())
-    schema = table(EXPERIMENTS).schema()
-    wh.write(EXPERIMENTS, pl.DataFrame([row], schema={k: schema[k] for k in row}))
+    wh.write(EXPERIMENTS, one_row(EXPERIMENTS, row))
     return e
 
 def kept(wh: Warehouse, experiment_id: str) -> dict | None: # from `record_of`

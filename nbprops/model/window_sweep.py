@@ -16,7 +16,7 @@ from datetime import date, timedelta
 from functools import lru_cache
 from itertools import combinations
 from ..settings import Refusal, build_commit, canonical_json, now, plain
-from ..data.tables import table
+from ..data.tables import one_row
 from ..data.warehouse import Warehouse
 from ..features.catalogue import Contract, contract
 from ..features.facts import Facts
@@ -178,6 +178,5 @@ def keep_sweep(wh: Warehouse, s: Sweep, t: pl.DataFrame, sentence: str) -> str: 
     row = dict(experiment_id=e, name=f"SWEEP_{b:%Y%m%d}_{s.family.name}", experiment_type="window_sweep", status="completed", config_json=canonical_json(plain(asdict(s.grid) | dict(family=s.family.name, seeds=s.seeds))), data_snapshot_hash=data_snapshot_hash(s.training, s.contract.names), git_commit=build_commit(),
                model_family=s.family.name, results_json=canonical_json(plain(dict(curve=t, sentence=sentence))), tags=[], train_start_date=s.training["game_date"].min(), train_end_date=b, eval_start_date=a, eval_end_date=b, train_samples=s.training.height, eval_samples=int(t["rows"][0]), random_seed=s.seeds[0],
                runs_to_date=1 + experiments_on(wh, "window_sweep", a, b), completed_at=now())
-    schema = table(EXPERIMENTS).schema()
-    wh.write(EXPERIMENTS, pl.DataFrame([row], schema={k: schema[k] for k in row}))
+    wh.write(EXPERIMENTS, one_row(EXPERIMENTS, row))
     return e

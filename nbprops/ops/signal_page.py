@@ -10,8 +10,7 @@ __all__ = ['pct', 'short', 'head', 'against', 'forest_picture', 'funnel_picture'
 import numpy as np
 import polars as pl
 from datetime import date
-from .page import BAD, FIRST, GOOD, INK, MUTED, SECOND, Html, banner, command, drawing, facts, figure, fold, gallery, items, section, strip_x, table
-from ..signals.declarations import kept_trial
+from .page import FIRST, GOOD, INK, MUTED, SECOND, Html, banner, command, drawing, facts, figure, fold, gallery, items, section, strip_x, table
 from ..stats import block_weights
 
 # %% ../../nbs/ops/64b_signal_page.ipynb #d5bcf206

@@ -8,7 +8,7 @@ __all__ = ['BASE', 'COUNTED', 'LEAST_PICKS', 'SOME_PICKS', 'Q', 'candidates', 't
 
 # %% ../../nbs/signals/48_backtest.ipynb #23d80e97
 import polars as pl
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date
 from ..stats import Mean
 from .combos import COMBOS, Combo, match_combos, matches

@@ -13,7 +13,7 @@ import polars as pl
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from ..settings import Refusal, build_commit, canonical_json, now, plain, sha256_of
-from ..data.tables import table
+from ..data.tables import one_row
 from ..data.warehouse import Warehouse
 from ..model.experiments import EXPERIMENTS
 from ..model.plans import experiments_on
@@ -49,8 +49,7 @@ def declared(wh: Warehouse, d: Declaration, actor: str) -> bool: # whether it st
     "Write a declaration down, once."
     if wh.sql(f"SELECT declaration_id FROM {DECLARATIONS} WHERE declaration_id = @i", i=d.id).height: return True
     row = dict(declaration_id=d.id, hypothesis=d.hypothesis, direction="above", thresholds_json=canonical_json(d.content), actor=actor, declaration_hash=d.hash, holdout_start_date=d.opens, holdout_end_date=d.closes, planned_n=d.planned_n, planned_tests=len(d.rules), declared_at=now(), holdout_opened_at=None)
-    schema = table(DECLARATIONS).schema()
-    wh.write(DECLARATIONS, pl.DataFrame([row], schema={k: schema[k] for k in row}))
+    wh.write(DECLARATIONS, one_row(DECLARATIONS, row))
     return False
 
 def opened(wh: Warehouse, d: Declaration) -> datetime: # of the first opening
@@ -141,8 +140,7 @@ def keep_trial(wh: Warehouse, d: Declaration, record: dict, e: Evidence, looks: 
     digest = sha256_of(canonical_json([str(e.rows.select("game_date", "game_id", "player_lookup", "system_id", "result", *e.signals).hash_rows(seed=1).sum()), e.rows.height]))
     row = dict(experiment_id=i, name=f"SIGNALS_{d.opens:%Y%m%d}_{d.closes:%Y%m%d}", experiment_type="signal_backtest", status="completed", config_json=canonical_json(d.content), data_snapshot_hash=digest, git_commit=build_commit(), hypothesis=d.hypothesis, declaration_id=d.id, results_json=canonical_json(record), gate_verdict="PROMOTABLE" if record["promotable"] else "NONE", tags=[],
         train_start_date=first, train_end_date=d.opens - timedelta(days=1), eval_start_date=d.opens, eval_end_date=d.closes, eval_samples=e.rows.filter(pl.col("game_date") >= d.opens).height, runs_to_date=1 + looks, completed_at=now())
-    schema = table(EXPERIMENTS).schema()
-    wh.write(EXPERIMENTS, pl.DataFrame([row], schema={k: schema[k] for k in row}))
+    wh.write(EXPERIMENTS, one_row(EXPERIMENTS, row))
     return i
 
 # %% ../../nbs/signals/49_declarations.ipynb #c2c1d8a7
@@ -151,5 +149,6 @@ def kept_trial(wh: Warehouse, experiment_id: str = "", # default: the newest
     "The record of a stored backtest."
     which = "experiment_id = @e" if experiment_id else "TRUE"
     found = wh.sql(f"SELECT experiment_id, results_json FROM {EXPERIMENTS} WHERE experiment_type = 'signal_backtest' AND {which} ORDER BY completed_at DESC, experiment_id LIMIT 1", e=experiment_id)
-    if found.is_empty(): raise Refusal(f"No signal backtest {experiment_id or 'is stored'}".replace(f" {experiment_id}", f" has the number {experiment_id}") if experiment_id else "No signal backtest is stored", "a report shows a stored record", "nbprops signals backtest --start D --end D")
+    missing = f"No signal backtest has the number {experiment_id}" if experiment_id else "No signal backtest is stored"
+    if found.is_empty(): raise Refusal(missing, "a report shows a stored record", "nbprops signals backtest --start D --end D")
     return json.loads(found["results_json"][0]) | dict(experiment_id=found["experiment_id"][0])

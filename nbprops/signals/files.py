@@ -12,16 +12,16 @@ import numpy as np
 import polars as pl
 from datetime import date, datetime
 from ..core import expected_value
-from ..settings import Refusal, plain
+from ..settings import Refusal, now, plain
 from ..data.artifacts import Store
 from ..data.warehouse import Warehouse
 from ..model.predictor import Bundle, probabilities, transform
-from ..model.registry import Registry
+from ..model.registry import REGISTRY, Registry
 from .combos import Combo
 from .inputs import GRADED, tiers
 from .policies import MIN_SIGNAL_COUNT
-from .publication import PICKS, Published, fill_results, newest, publish_bets
-from .selection import LIVE, REGISTRY, Selection
+from .publication import Published, fill_results, newest, publish_bets
+from .selection import Selection
 from ..stats import wilson
 
 # %% ../../nbs/signals/46c_json.ipynb #9aa4d8cb
@@ -121,7 +121,6 @@ def write_files(out: Store, doc: dict) -> list[str]: # paths below the root
 
 def publish_day(wh: Warehouse, day: date, store: Store, out: Store, at: datetime | None = None) -> tuple[Published, dict]: # and the file
     "Publish a date's picks to the warehouse and as a file."
-    from nbprops.settings import now
     loaded, at = {}, at or now()
     p, s = publish_bets(wh, day, at, explained(store, wh, loaded))
     with wh.transaction() as tx: doc = file_json(tx, s, p, loaded, at)
@@ -130,7 +129,6 @@ def publish_day(wh: Warehouse, day: date, store: Store, out: Store, at: datetime
 # %% ../../nbs/signals/46c_json.ipynb #32e9dc7b
 def result_files(wh: Warehouse, day: date, out: Store, at: datetime | None = None) -> dict | None: # the new file; None when nothing was new
     "Fill in the results of graded picks, in the warehouse and in the file."
-    from nbprops.settings import now
     at, name = at or now(), f"{FOLDER}/{day}.json"
     if not out.exists(name): raise Refusal(f"No picks of {day} were published here", "results are filled into a published file", f"nbprops best-bets --date {day}")
     fill_results(wh, day, day, at)

@@ -11,13 +11,13 @@ import polars as pl
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from ..settings import Refusal, now
-from ..data.tables import table
+from ..data.tables import one_row
 from ..data.warehouse import Warehouse
 from .annotate import HISTORY
 from .backtest import Q
 from .declarations import kept_trial, tried_on
 from ..stats import benjamini_hochberg
-from .rules import COUNTING, MODES, SIGNALS, modes_at
+from .rules import COUNTING, SIGNALS, modes_at, moves_in_force
 
 # %% ../../nbs/signals/49a_modes.ipynb #eeff1203
 TERM, LONGEST = 60, 120 # days a promotion lasts: usually, at most
@@ -37,8 +37,7 @@ class Move:
 def _enter(wh: Warehouse, m: Move, actor: str, at: datetime) -> Move:
     "Write a move down."
     row = dict(transition_id=secrets.token_hex(8), subject_kind="signal", subject_id=m.tag, from_mode=m.was, to_mode=m.to, reason=m.reason, actor=actor, experiment_id=m.experiment_id, occurred_at=at, expires_at=m.expires)
-    schema = table(HISTORY).schema()
-    wh.write(HISTORY, pl.DataFrame([row], schema={k: schema[k] for k in row}))
+    wh.write(HISTORY, one_row(HISTORY, row))
     return m
 
 def _known(wh: Warehouse, tag: str, at: datetime):
@@ -75,6 +74,6 @@ def demote(wh: Warehouse, tag: str, reason: str, actor: str, to: str = "prototyp
 def standing(wh: Warehouse, at: datetime | None = None) -> pl.DataFrame: # tag, directions, mode, declared, counts, expires, reason
     "Every signal as it stands, and why."
     at = at or now(); history = wh.read(HISTORY)
-    live = {r["subject_id"]: r for r in history.filter((pl.col("occurred_at") <= at) & (pl.col("expires_at").is_null() | (pl.col("expires_at") > at))).sort("occurred_at", "transition_id").iter_rows(named=True)}
+    live = {r["subject_id"]: r for r in moves_in_force(history, at).iter_rows(named=True)}
     get = lambda t, k: live[t][k] if t in live else None
     return pl.DataFrame([dict(tag=t, directions="/".join(s.directions), mode=s.mode, declared=SIGNALS[t].mode, counts=s.counted, inputs=", ".join(s.inputs), expires=get(t, "expires_at"), reason=get(t, "reason"), record=s.record) for t, s in modes_at(history, at).items()], schema_overrides=dict(expires=pl.Datetime("us", "UTC"), reason=pl.String))

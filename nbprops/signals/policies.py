@@ -9,9 +9,9 @@ __all__ = ['MIN_SIGNAL_COUNT', 'STANDS', 'TOP', 'TIES', 'FLOOR', 'is_candidate',
 # %% ../../nbs/signals/44_policies.ipynb #17b47aac
 import polars as pl
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from .combos import COMBOS, Combo, counted_tags, match_combos
-from .rules import SIGNALS, Signal, evaluate
+from .rules import SIGNALS, Signal
 
 # %% ../../nbs/signals/44_policies.ipynb #6aa21d95
 MIN_SIGNAL_COUNT = 2

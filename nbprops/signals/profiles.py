@@ -13,7 +13,7 @@ import polars as pl
 from collections.abc import Callable
 from dataclasses import dataclass
 from .combos import Combo, counted_tags, match_combos
-from .policies import STANDS, TIES, TOP, Policy, composite, is_candidate, weighted
+from .policies import STANDS, TIES, Policy, composite, is_candidate, weighted
 from .rules import SIGNALS, Signal
 
 # %% ../../nbs/signals/44a_profiles.ipynb #67ba7afa

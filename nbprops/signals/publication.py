@@ -15,16 +15,13 @@ from ..core import eastern_date
 from ..settings import Refusal, now
 from ..data.warehouse import Warehouse
 from .inputs import GRADED
+from .measures import side_price
 from .policies import Policy, warnings
-from .selection import LIVE, Selection, keep_selection, select_bets
+from .selection import LIVE, Selection, keep_selection, live, select_bets
 
 # %% ../../nbs/signals/46b_publication.ipynb #ee46ab6f
 PICKS = "nba_predictions.signal_best_bets_picks"
 KEY = ["player_lookup", "game_id"]
-
-def _price() -> pl.Expr: # American odds
-    "The recorded price of the picked side."
-    return pl.when(pl.col("recommendation") == "OVER").then("over_price_american").otherwise("under_price_american")
 
 def told_again(words: pl.Expr) -> pl.Expr: # List(String)
     "Warnings of a pick, with the reason for which its prediction was stated again."
@@ -38,7 +35,7 @@ def fresh_rows(picks: pl.DataFrame, # chosen rows of one date, in rank
     agreeing = pl.col("agreeing_system_ids") if "agreeing_system_ids" in picks.columns else pl.lit([], pl.List(pl.String))
     rows = picks.join(names, on="player_lookup", how="left", maintain_order="left")
     return rows.select("game_date", "player_lookup", "game_id", "team_abbr", "opponent_team_abbr", "system_id", "prediction_id", "recommendation", "sportsbook", "rank", "predicted_points", "edge", "confidence_score", "composite_score", "p_over", "p_push", "expected_value", "line_value", "best_line", "best_price_american", "best_sportsbook", "fair_price_american", "matched_combo_id", "combo_classification",
-        player_name=pl.col("player_name").fill_null(pl.col("player_lookup")), source_model_id="model_id", source_model_family="model_family", model_sha256=pl.col("model_sha256").fill_null("code"), policy=pl.lit(p.name), algorithm_version=pl.lit(p.version), signal_count="counted", price_american=_price(), signal_tags=fires, warning_tags=told_again(warnings()), agreeing_system_ids=agreeing,
+        player_name=pl.col("player_name").fill_null(pl.col("player_lookup")), source_model_id="model_id", source_model_family="model_family", model_sha256=pl.col("model_sha256").fill_null("code"), policy=pl.lit(p.name), algorithm_version=pl.lit(p.version), signal_count="counted", price_american=side_price(), signal_tags=fires, warning_tags=told_again(warnings()), agreeing_system_ids=agreeing,
         is_retracted=pl.lit(False), retraction_reason=pl.lit(None, pl.String), result=pl.lit(None, pl.String), actual_points=pl.lit(None, pl.Int64), explanation_json=pl.lit(None, pl.String), published_at=pl.lit(at))
 
 # %% ../../nbs/signals/46b_publication.ipynb #42d0493c
@@ -106,7 +103,7 @@ def publish_bets(wh: Warehouse, day: date, at: datetime | None = None,
         games = tx.sql("SELECT game_id, game_start_utc, game_status FROM nba_reference.nba_schedule WHERE game_date = @d", d=day)
         if games.is_empty(): raise Refusal(f"No game is scheduled on {day}", "there is nothing to pick", "nbprops ingest PATH, or choose another date")
         s = select_bets(tx, day, day, at=at); keep_selection(tx, s)
-        p = next(p for p in s.policies if p.name == LIVE)
+        p = live(s.policies)
         old, begun = newest(tx, day), games.filter((pl.col("game_start_utc") <= at).fill_null(day < eastern_date(at))).select("game_id") # without a tip-off, the end of the day
         names = tx.sql("SELECT player_lookup, MAX(player_name) AS player_name FROM nba_reference.nba_players_registry GROUP BY player_lookup")
         new = explain(tx, fresh_rows(s.picks(), names, p, [t for t, x in s.signals.items() if x.counted], at))

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['OVER', 'UNDER', 'BOTH', 'MODES', 'COUNTING', 'SIGNALS', 'STRONG', 'VERY', 'SURGE', 'SURGE_5', 'SAME_SIDE', 'LEAST',
-           'MIDDLE', 'ALIASES', 'Signal', 'signal', 'answer', 'strength', 'evaluate', 'missing_inputs', 'modes_at',
-           'registry_version']
+           'MIDDLE', 'ALIASES', 'Signal', 'signal', 'answer', 'strength', 'evaluate', 'missing_inputs',
+           'moves_in_force', 'modes_at', 'registry_version']
 
 # %% ../../nbs/signals/41_rules.ipynb #bdc3a46a
 import polars as pl
@@ -116,13 +116,16 @@ def missing_inputs(rows: pl.DataFrame, # from `evaluate`
     return found["m"].struct.json_encode()
 
 # %% ../../nbs/signals/41_rules.ipynb #51fc2ca0
+def moves_in_force(history: pl.DataFrame, at) -> pl.DataFrame: # the newest row of every signal that was moved and not expired
+    "The moves that hold at an instant."
+    past = history.filter((_c("subject_kind") == "signal") & (_c("occurred_at") <= at)).sort("occurred_at", "transition_id")
+    return past.filter(_c("expires_at").is_null() | (_c("expires_at") > at)).group_by("subject_id", maintain_order=True).last()
+
 def modes_at(history: pl.DataFrame, # signal_mode_history
              at, # instant, UTC
             ) -> dict[str, Signal]: # every signal in the mode that was in force
     "The signals as they stood at an instant."
-    past = history.filter((_c("subject_kind") == "signal") & (_c("occurred_at") <= at)).sort("occurred_at", "transition_id")
-    live = past.filter(_c("expires_at").is_null() | (_c("expires_at") > at)).group_by("subject_id", maintain_order=True).last()
-    moved = dict(live.select("subject_id", "to_mode").iter_rows())
+    moved = dict(moves_in_force(history, at).select("subject_id", "to_mode").iter_rows())
     if unknown := sorted(set(moved) - set(SIGNALS)): raise Refusal(f"signal_mode_history names {', '.join(unknown)}", "no signal has that name", "declare the signal, or record its end")
     return {t: replace(s, mode=moved.get(t, s.mode)) for t, s in SIGNALS.items()}
 

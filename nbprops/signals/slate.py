@@ -10,7 +10,6 @@ import numpy as np
 import polars as pl
 from datetime import date
 from ..settings import Refusal
-from ..data.tables import table
 
 # %% ../../nbs/signals/45_slate.ipynb #39e46ae4
 DAILY = "nba_predictions.daily_prediction_signals"
