@@ -11,7 +11,8 @@ from nbprops.signals.profiles import CLEARLY, v2_profiles
 from nbprops.signals.publication import PICKS, fill_results, next_version, publish_bets
 from nbprops.signals.rules import SIGNALS
 from nbprops.signals.selection import CANDIDATES, keep_selection, select_bets
-from nbprops.signals.slate import coloured, counts, daily_signals, day_permutation
+from nbprops.signals.slate import colour_record, coloured, counts, daily_signals, day_permutation
+from nbprops.signals.subset_record import WITHDRAWN, fill_subset_results, newest_lists, subset_record
 from nbprops.signals.subsets import SUBSETS, SUBSET_PICKS, subset, subset_rows
 
 DAY = date(2026, 1, 5)
@@ -19,6 +20,7 @@ NOTHING = pl.DataFrame(schema={"game_date": pl.Date, "signal_tag": pl.String, "w
 def candidate(player: str, edge: float = 5.5, tags=("high_edge", "minutes_surge"), **over) -> dict:
     return dict(game_date=DAY, player_lookup=player, system_id="catboost_v9", model_family="v9_mae", model_id="m", recommendation="OVER" if edge > 0 else "UNDER", line_value=20.5, edge=edge, confidence=.85, filter_reasons=[], invalidation_reason=None, home=True, position="G", days_rest=2, team_abbr="T", game_id="g", expected_value=.02, monitor_state="HEALTHY", expected_offset=0.0, **{t: t in tags for t in SIGNALS}) | over
 frame = lambda *rows: pl.DataFrame(list(rows), infer_schema_length=None).with_columns(pl.col("filter_reasons").cast(pl.List(pl.String)), pl.col("invalidation_reason").cast(pl.String))
+healthy = lambda family=None, **weights: pl.DataFrame([dict(game_date=DAY, signal_tag=t, weight=weights.get(t, 1.0)) for t in SIGNALS]).with_columns([pl.lit(family).alias("model_family")]*(family is not None))
 decisions = lambda f: dict(f.select("player_lookup", "decision").iter_rows())
 
 @pytest.mark.parametrize("over, why", [(dict(invalidation_reason="late_scratch"), "taken_back"), (dict(recommendation="PASS"), "no_candidate"), (dict(line_value=None), "no_candidate"), (dict(filter_reasons=["low_edge", "player_out"]), "no_candidate"), (dict(filter_reasons=["low_edge"]), "selected"), (dict(system_id="other"), "other_system"), (dict(tags=("minutes_surge",)), "few_signals"), (dict(tags=("minutes_surge", "cold_continuation_2", "model_health")), "few_signals"),
@@ -30,11 +32,15 @@ def test_v1_says_why(over, why):
 def test_the_score_of_v1():
     "Fails when the cap of the edge, the health weights, their cap of three or the weight of a synergy is off."
     tags = ("high_edge", "minutes_surge", "cold_snap", "blowout_recovery")
-    h = pl.DataFrame({"game_date": [DAY]*3, "signal_tag": ["high_edge", "minutes_surge", "cold_snap"], "weight": [0.0, 1.2, .5]})
+    h = healthy(high_edge=0.0, minutes_surge=1.2, cold_snap=.5)
     score = lambda *a, **k: choose(v1(), frame(candidate(*a, **k)), h)["composite_score"][0]
     assert score("a", 3.5, tags=("minutes_surge", "blowout_recovery")) == pytest.approx(.5*(1 + .3*1.2) + .5, abs=1e-4)
     assert score("a", 9.0, tags=tags) == pytest.approx(1 + .3*1.7 + 2.0, abs=1e-4)
     assert choose(v1(), frame(candidate("a", 7.0, tags=(*tags, "combo_he_ms", "dual_agree"))), NOTHING)["composite_score"][0] == pytest.approx(1 + .3*2 + 2, abs=1e-4)
+
+def test_a_tag_without_health_is_an_error():
+    "Fails when a tag that nobody watches counts fully, in silence."
+    with pytest.raises(Refusal, match="health of 'cold_snap' is not known"): choose(v1(), frame(candidate("a")), healthy().filter(pl.col("signal_tag") != "cold_snap"))
 
 def test_prototypes_change_nothing():
     "Fails when a prototype moves a pick, a score or a rank; v1_original, which counts them, must differ."
@@ -103,6 +109,25 @@ def test_raw_edges_of_models_are_not_compared():
     got = choose(v2_profiles(), frame(*history("v9_mae", "catboost_v9"), *loud, candidate("a", 20.0, model_family="v9_huber", system_id="loud"), candidate("b", 6.9)), NOTHING).filter(pl.col("game_date") == DAY).sort("rank")
     assert got["player_lookup"].to_list() == ["b", "a"]
 
+def test_the_health_of_a_family_is_its_own():
+    "Fails when a signal that is cold for one family weighs less for another, or v1 looks at a family's health."
+    known = pl.concat([healthy().with_columns(model_family=pl.lit(None, pl.String)), healthy("v9_mae", high_edge=0.0), healthy("v9_huber", high_edge=1.2)])
+    rows = frame(candidate("a", 7.0), candidate("b", 7.0, model_family="v9_huber", system_id="loud"))
+    score = lambda p: dict(choose(p, rows, known).select("player_lookup", "composite_score").iter_rows())
+    assert score(v2_profiles()) == {"a": pytest.approx(1 + .3*0.0 + 2), "b": pytest.approx(1 + .3*1.2 + 2)} and score(v1())["a"] == pytest.approx(1 + .3*1 + 2)
+
+def test_shadows_count_where_their_family_opted_in():
+    "Fails when a shadow of a standard family gives candidates, or one of an UNDER specialist does not."
+    under = dict(system_id="q", model_family="v9_q43", tags=("b2b_fatigue_under",), expected_offset=-1.0, is_shadow=True)
+    got = decisions(choose(v2_profiles(), frame(candidate("a", is_shadow=True), candidate("b", is_shadow=False), candidate("c", -4.0, **under)), NOTHING))
+    assert got == {"a": "shadow", "b": "no_history", "c": "no_history"}
+
+def test_a_blocked_family_contributes_nothing():
+    "Fails when another model of a family goes on after its production model was blocked, or a blocked shadow stops the family."
+    row = lambda p, **k: candidate(p, model_family="v9_q43", tags=("b2b_fatigue_under",), edge=-4.0, expected_offset=-1.0, **k)
+    two = lambda production, shadow: decisions(choose(v2_profiles(), frame(row("a", monitor_state=production, is_shadow=False), row("b", system_id="s", monitor_state=shadow, is_shadow=True)), NOTHING))
+    assert two("BLOCKED", "HEALTHY") == {"a": "family_blocked", "b": "family_blocked"} and two("HEALTHY", "BLOCKED") == {"a": "no_history", "b": "family_blocked"}
+
 def test_caps_per_team_and_game():
     "Fails when three picks of a team or four of a game are published."
     rows = [candidate(f"p{i}", 7. - i/10, team_abbr=f"T{i % 2}", game_id="g") for i in range(5)] + [candidate(f"r{i}", 5.1, team_abbr=f"R{i}", game_id=f"r{i}") for i in range(3)]
@@ -144,6 +169,13 @@ def test_the_day_permutation_keeps_its_level():
         red = np.zeros(40, bool); red[rng.choice(40, 12, replace=False)] = True
         called += day_permutation(red, won, picks, draws=400, seed=k)["p"] <= .05
     assert 5 <= called <= 36
+
+def test_the_colours_show_what_they_were_worth():
+    "Fails when red and other days are mixed up, or a record without other days gets a p-value."
+    rows = pl.DataFrame([dict(game_date=DAY + timedelta(k), daily_signal="RED" if k < 4 else "GREEN", won=i < (2 if k < 4 else 6)) for k in range(10) for i in range(8)])
+    r = colour_record(rows)
+    assert (r.red.wins, r.red.n, r.others.wins, r.others.n, r.days, r.suspected) == (8, 32, 36, 48, 10, 4) and r.p == pytest.approx(1/210, abs=.004)
+    assert colour_record(rows.head(32)).p is None and "nothing to compare" in repr(colour_record(rows.head(32)))
 
 def test_a_missing_colour_fails_closed():
     "Fails when a subset of green or red days holds a pick of a day without a colour."
@@ -277,6 +309,39 @@ def test_a_selection_is_stored_once(wh):
     was = count()
     with wh.transaction() as tx: keep_selection(tx, select_bets(tx, BUSY, BUSY + timedelta(days=2)))
     assert count() == was and was[CANDIDATES] == 3*s.rows.height
+
+BEFORE = datetime(2025, 11, 15, 12, tzinfo=timezone.utc)
+def lists(wh, at=BEFORE, day=BUSY):
+    with wh.transaction() as tx:
+        keep_selection(tx, select_bets(tx, day, day, at=at))
+        return tx.read(SUBSET_PICKS, day, day)
+
+def test_lists_are_versioned_until_the_first_tip_off(wh):
+    "Fails when a list is improved after its games began, when an emptied list goes on standing, or an unchanged one gets a version."
+    first = lists(wh)
+    assert first.height > 0 and first["version"].unique().to_list() == [1] and lists(wh).height == first.height
+    gone = first.filter(pl.col("subset_id") == "v9_high_edge_top1")["prediction_id"][0]
+    wh.sql("UPDATE nba_predictions.player_prop_predictions SET is_active = FALSE WHERE prediction_id = @p AND game_date = @d", p=gone, d=BUSY)
+    second = newest_lists(lists(wh))
+    assert gone not in second["prediction_id"] and second.filter(pl.col("subset_id") == "v9_high_edge_top1")["version"].to_list() == [2]
+    wh.sql("UPDATE nba_predictions.player_prop_predictions SET is_active = FALSE WHERE ABS(predicted_points - CAST(line_value AS FLOAT64)) >= 5 AND game_date = @d", d=BUSY)
+    kept = lists(wh)
+    assert newest_lists(kept).is_empty() and kept.filter(pl.col("result") == WITHDRAWN)["subset_id"].n_unique() == first["subset_id"].n_unique()
+    wh.sql("UPDATE nba_predictions.player_prop_predictions SET is_active = TRUE WHERE game_date = @d", d=BUSY)
+    assert lists(wh, at=datetime(2025, 11, 16, 3, tzinfo=timezone.utc)).height == kept.height # the games have begun
+    assert sorted(newest_lists(lists(wh))["prediction_id"]) == sorted(first["prediction_id"]) # in time, the lists stand again
+
+def test_the_record_of_a_list_is_that_of_what_was_shown(wh):
+    "Fails when a list is graded at another line than its own, twice, or withdrawn picks count."
+    first = lists(wh)
+    wh.sql("UPDATE nba_predictions.prediction_accuracy SET line_value = line_value + 30, actual_points = 17 WHERE game_date = @d", d=BUSY)
+    wins = lambda f: sum((17 > line) == (side == "OVER") for line, side in f.select("line_value", "recommendation").iter_rows())
+    assert fill_subset_results(wh, BUSY, BUSY).written == first.height and fill_subset_results(wh, BUSY, BUSY).written == 0
+    r = subset_record(wh, BUSY, BUSY)
+    for name, f in first.partition_by("subset_id", as_dict=True).items(): assert r.filter(pl.col("subset_id") == name[0])["wins"][0] == wins(f)
+    assert r["open"].sum() == 0 and r["no_model"].sum() == 0
+    wh.sql("UPDATE nba_predictions.player_prop_predictions SET model_sha256 = NULL WHERE game_date = @d", d=BUSY)
+    assert subset_record(wh, BUSY, BUSY)["no_model"].sum() == first.height
 
 def test_one_day_and_a_range_say_the_same(wh):
     "Fails when a date's tags, health or decisions depend on what else was asked for."

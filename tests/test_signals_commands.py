@@ -30,14 +30,15 @@ def say(home, capsys):
 
 @pytest.mark.parametrize("line, code, word", [
     ("nbprops signals list", 0, "b2b_fatigue_under"), ("nbprops signals annotate --date 2025-11-15", 0, "annotated"), ("nbprops signals annotate --start-date 2025-11-15 --end-date 2025-11-20", 0, "annotated"), ("nbprops signals health --date 2025-12-16", 0, "high_edge"), ("nbprops signals daily --date 2025-11-15", 0, "RED"),
-    ("nbprops best-bets --date 2025-11-15 --policy edge3", 0, "OVER"), ("nbprops best-bets --date 2025-11-15", 0, "their games have begun"), ("nbprops subsets --date 2025-11-16", 0, "v9_high_edge_top5"), ('nbprops signals demote high_edge --reason "stale"', 0, "active -> prototype"),
+    ("nbprops best-bets --date 2025-11-15 --policy edge3", 0, "OVER"), ("nbprops best-bets --date 2025-11-15", 0, "their games have begun"), ("nbprops subsets --date 2025-11-16", 0, "v9_high_edge_top5"), ("nbprops subsets --date 2025-11-16", 0, "no record"), ("nbprops subsets --date 2025-11-16 --results", 0, "No list was stored"), ("nbprops best-bets --date 2025-11-15 --funnel", 0, "after few_signals"), ("nbprops signals health --date 2025-12-16 --family v9_q43", 0, "Wilson"), ("nbprops signals daily --date 2025-11-15", 0, "not independent"),
+    ("nbprops signals backtest --start 2025-11-08 --end 2025-12-19 --tags pace_up --no-page", 0, "pace_mismatch"), ('nbprops signals demote high_edge --reason "stale"', 0, "active -> prototype"),
     ("nbprops signals backtest --start 2025-11-08 --end 2025-12-19 --tags b2b_fatigue_under --no-page", 0, "nothing can be said")])
 def test_a_command_answers(say, line, code, word):
     "Fails when a command breaks, or answers something else."
     got = say(line); assert got[0] == code and word in got[1] + got[2], got
 
 @pytest.mark.parametrize("line, word", [
-    ("nbprops signals daily --date 2026-07-01", "No game is scheduled"), ("nbprops signals health --date 2026-07-01", "No game is scheduled"), ("nbprops best-bets --date 2026-07-01", "No game is scheduled"), ("nbprops best-bets --date 2025-11-15 --policy v9", "is no policy"), ("nbprops best-bets --date 2025-11-15 --results", "No picks of 2025-11-15 were published"),
+    ("nbprops signals daily --date 2026-07-01", "No game is scheduled"), ("nbprops signals health --date 2026-07-01", "No game is scheduled"), ("nbprops signals health --date 2025-12-16 --family v9_q99", "No model of the family"), ("nbprops best-bets --date 2026-07-01", "No game is scheduled"), ("nbprops best-bets --date 2025-11-15 --policy v9", "is no policy"), ("nbprops best-bets --date 2025-11-15 --results", "No picks of 2025-11-15 were published"),
     ("nbprops signals backtest --start 2025-11-08 --end 2025-12-19 --tags nosuch --no-page", "no signal and no combo"), ("nbprops signals backtest --start 2026-05-01 --end 2026-06-01 --no-page", "No graded prediction"), ('nbprops signals promote high_edge --experiment 00000000 --reason x', "No signal backtest"), ('nbprops signals demote nosuch --reason x', "is no signal"), ("nbprops signals annotate --date 15.11.2025", "YYYY-MM-DD"), ("nbprops signals annotate --date 2025-11-15 --start-date 2025-11-15", "twice")])
 def test_bad_input_is_one_sentence_and_exit_code_two(say, line, word):
     "Fails when a mistake is a traceback, or a success."
@@ -45,7 +46,7 @@ def test_bad_input_is_one_sentence_and_exit_code_two(say, line, word):
 
 def test_programs_get_json(say):
     "Fails when --json is not the whole answer."
-    for line in ("nbprops signals list --json", "nbprops signals daily --date 2025-11-15 --json", "nbprops signals health --date 2025-12-16 --json", "nbprops best-bets --date 2025-11-15 --json", "nbprops signals backtest --start 2025-11-08 --end 2025-12-19 --no-page --json"):
+    for line in ("nbprops signals list --json", "nbprops signals daily --date 2025-11-15 --json", "nbprops signals health --date 2025-12-16 --json", "nbprops best-bets --date 2025-11-15 --json", "nbprops best-bets --date 2025-11-15 --funnel --json", "nbprops subsets --date 2025-11-16 --json", "nbprops signals backtest --start 2025-11-08 --end 2025-12-19 --no-page --json"):
         assert json.loads(say(line)[1])
 
 def test_an_empty_home_is_one_sentence(tmp_path, monkeypatch, capsys):

@@ -48,10 +48,22 @@ def signals_annotate(date: Day = None, start_date: Annotated[Optional[str], type
     show(vars(c) if as_json else f"{c.written} predictions annotated, {c.present} unchanged" + (f", {c.quarantined} refused" if c.quarantined else ""), as_json)
 
 # %% ../../nbs/commands/77b_signal_commands.ipynb #63f8ba8e
+def _rates(span: str, name: str): # pl.Expr
+    "A hit rate with its interval and number, in words."
+    import polars as pl
+    from nbprops.stats import wilson
+    def words(r: dict) -> str:
+        if not (n := r[f"picks_{span}"]): return "none"
+        low, high = wilson(r[f"wins_{span}"], n)
+        return f"{r[f'hr_{span}']:.1f} [{100*low:.0f}, {100*high:.0f}] of {n}"
+    return pl.struct(f"picks_{span}", f"wins_{span}", f"hr_{span}").map_elements(words, return_dtype=pl.String).alias(name) # two dozen rows
+
 @signals_app.command("health")
-def signals_health(date: Day = None, as_json: AsJson = False) -> None:
+def signals_health(date: Day = None, family: Annotated[Optional[str], typer.Option(help="Picks of this family of models; default: of the system that publishes.")] = None, as_json: AsJson = False) -> None:
     "How every tag has done lately, from what was graded before the date."
+    import polars as pl
     from nbprops.data.warehouse import Warehouse
+    from nbprops.signals.health import own_health
     from nbprops.signals.annotate import HISTORY
     from nbprops.signals.rules import modes_at
     from nbprops.signals.selection import past_health
@@ -59,8 +71,13 @@ def signals_health(date: Day = None, as_json: AsJson = False) -> None:
     a, b = _days(date, None, None)
     with Warehouse().transaction() as tx: h = past_health(tx, a, b, modes_at(tx.read(HISTORY), now()))
     if h.is_empty(): raise Refusal(f"No game is scheduled on {a}", "health is shown for a day with games", "choose another date")
-    cols = ["signal_tag", "wins_7d", "picks_7d", "hr_7d", "wins_season", "picks_season", "hr_season", "regime", "status", "weight", "cannot_evaluate_7d"]
-    show(h, True) if as_json else frame_text(h.select(cols).sort("picks_season", "signal_tag", descending=[True, False]))
+    known = h["model_family"].drop_nulls().unique().sort().to_list()
+    if family and family not in known: raise Refusal(f"No model of the family '{family}' has a graded pick", "health rests on graded picks of the season", f"use one of {', '.join(known)}" if known else "nbprops backfill grading --start-date D --end-date D")
+    h = h.filter(pl.col("model_family") == family) if family else own_health(h)
+    if as_json: return show(h, True)
+    cols = ["signal_tag", "last_7_days", "season", "regime", "status", "weight", "cannot_evaluate_7d"]
+    frame_text(h.sort("picks_season", "signal_tag", descending=[True, False]).with_columns(_rates("7d", "last_7_days"), _rates("season", "season")).select(cols))
+    print("Hit rates in percent with Wilson's 95 % interval and the number of picks. A signal that was chosen because it did well will do worse: signals backtest judges it on days that were not looked at.")
 
 @signals_app.command("daily")
 def signals_daily(date: Day = None, as_json: AsJson = False) -> None:
@@ -68,7 +85,8 @@ def signals_daily(date: Day = None, as_json: AsJson = False) -> None:
     import polars as pl
     from nbprops.data.warehouse import Warehouse
     from nbprops.signals.annotate import read_predictions
-    from nbprops.signals.slate import DAILY, daily_signals
+    from nbprops.signals.selection import colours_so_far
+    from nbprops.signals.slate import DAILY, INFORMS, daily_signals
     a, b = _days(date, None, None)
     with Warehouse().transaction() as tx:
         rows, games = read_predictions(tx, a, b), tx.read("nba_reference.nba_schedule", a, b, columns=["game_date", "game_id"])
@@ -76,9 +94,10 @@ def signals_daily(date: Day = None, as_json: AsJson = False) -> None:
         found = daily_signals(rows, games)
         if found.is_empty(): raise Refusal(f"No system has ten predictions with a line on {a}", "a colour needs that many", "nbprops predict, or choose another date")
         tx.write(DAILY, found)
-    if as_json: return show(found, True)
+        so_far = {s: colours_so_far(tx, a, s) for s in found["system_id"]} # a handful of systems
+    if as_json: return show(dict(signals=found.to_dicts(), record={s: vars(r) for s, r in so_far.items()}, note=INFORMS), True)
     frame_text(found.select("system_id", "daily_signal", "explanation", "total_picks", "pct_over", "pct_under", "pct_over_directional", "high_edge_picks", "slate_size"))
-    print("The colour describes a slate and changes no pick. On the record it was a symptom of a biased model; picks of one day are not independent.")
+    print("\n".join(f"{s}: {r}" for s, r in so_far.items()) + f"\n{INFORMS}")
 
 # %% ../../nbs/commands/77b_signal_commands.ipynb #478bdd0c
 @signals_app.command("backtest")
@@ -133,7 +152,7 @@ def _out(uri: str | None):
     from nbprops.settings import home
     return Store(uri or str(home()/"published"))
 
-def best_bets(date: Day = None, policy: Annotated[Optional[str], typer.Option(help="Show what this policy would pick; only v1 is published.")] = None, out: Annotated[Optional[str], typer.Option(help="Folder or bucket for the files; default: published/ in the home folder.")] = None, results: Annotated[bool, typer.Option("--results", help="Fill in the results of graded picks instead.")] = False, as_json: AsJson = False) -> None:
+def best_bets(date: Day = None, policy: Annotated[Optional[str], typer.Option(help="Show what this policy would pick; only v1 is published.")] = None, out: Annotated[Optional[str], typer.Option(help="Folder or bucket for the files; default: published/ in the home folder.")] = None, results: Annotated[bool, typer.Option("--results", help="Fill in the results of graded picks instead.")] = False, funnel: Annotated[bool, typer.Option("--funnel", help="Show, per model, how many predictions are left after every rule; publish nothing.")] = False, as_json: AsJson = False) -> None:
     "Choose and publish a date's picks; a published pick stands until a rule stops it."
     from nbprops.data.artifacts import Store
     from nbprops.data.warehouse import Warehouse
@@ -145,8 +164,9 @@ def best_bets(date: Day = None, policy: Annotated[Optional[str], typer.Option(he
         return show(doc, True) if as_json else print(f"{d} version {doc['publication_version']}: " + ", ".join(f"{x['player']} {x['result'] or 'open'}" for x in doc["picks"]) if doc else f"{d}: no new result")
     names = [p.name for p in policies()]
     if policy and policy not in names: raise Refusal(f"'{policy}' is no policy", "nothing has that name", f"use one of {', '.join(names)}")
-    if policy and policy != LIVE:
+    if funnel or policy and policy != LIVE:
         with wh.transaction() as tx: s = select_bets(tx, d, d)
+        if funnel: return show(s.funnel(policy or LIVE), True) if as_json else _funnel_text(s, policy or LIVE, d)
         picks = s.picks(policy).select("rank", "player_lookup", "team_abbr", "opponent_team_abbr", "recommendation", "line_value", "edge", "composite_score", "system_id")
         return show(picks, True) if as_json else (frame_text(picks) if picks.height else print(f"{policy} picks nothing on {d}"))
     p, doc = publish_day(wh, d, Store(), _out(out))
@@ -154,17 +174,41 @@ def best_bets(date: Day = None, policy: Annotated[Optional[str], typer.Option(he
     print(p)
     for x in doc["picks"]: print(f"  {x['rank']}. {x['player']} {x['direction']} {x['line']} ({x['team']} - {x['opponent']}), edge {x['edge']:+.1f}, signals {', '.join(x['signals'])}" + (", retracted: " + x["restatement_reason"] if x["retracted"] else "") + (f", {x['result']}" if x["result"] else ""))
 
-def subsets(date: Day = None, as_json: AsJson = False) -> None:
-    "The named lists of a date."
+def _funnel_text(s, policy: str, d) -> None:
+    "A day's funnel, one column per model."
+    f = s.funnel(policy)
+    if f.is_empty(): return print(f"No prediction was made for {d}")
+    frame_text(f.pivot("system_id", index="stage", values="left"))
+
+def subsets(date: Day = None, results: Annotated[bool, typer.Option("--results", help="Fill in results up to the date, and show the season's record of every list.")] = False, as_json: AsJson = False) -> None:
+    "The named lists of a date, or their record."
+    import polars as pl
     from nbprops.data.warehouse import Warehouse
     from nbprops.signals.selection import keep_selection, select_bets
-    from nbprops.signals.subsets import SUBSET_PICKS
+    from nbprops.signals.subset_record import newest_lists
+    from nbprops.signals.subsets import SUBSET_PICKS, read_subsets, subset_rows
     wh, (d, _) = Warehouse(), _days(date, None, None)
-    with wh.transaction() as tx: keep_selection(tx, select_bets(tx, d, d))
-    rows = wh.read(SUBSET_PICKS, d, d)
+    if results: return _lists_record(wh, d, as_json)
+    with wh.transaction() as tx:
+        s = select_bets(tx, d, d); keep_selection(tx, s)
+        rows, now_ = newest_lists(tx.read(SUBSET_PICKS, d, d)), subset_rows(s.rows.filter("is_actionable"), s.daily, read_subsets(tx))
+    late = rows.is_empty() and now_.height > 0
+    if late: rows = now_.with_columns(version=pl.lit(None, pl.Int64)).sort("subset_id", "rank")
+    if as_json: return show(rows, True)
+    frame_text(rows.select("subset_id", "version", "rank", "player_lookup", "recommendation", "line_value", "edge", "ranking_score")) if rows.height else print(f"No subset holds a pick on {d}")
+    if late: print(f"None of these lists was stored before the first game of {d}; they are what the rules say today, and no record.")
+
+def _lists_record(wh, d, as_json: bool) -> None:
+    "Results up to a date, and what every list is worth."
     import polars as pl
-    rows = rows.filter(pl.col("version") == pl.col("version").max().over("subset_id")).sort("subset_id", "rank")
-    show(rows, True) if as_json else (frame_text(rows.select("subset_id", "version", "rank", "player_lookup", "recommendation", "line_value", "edge", "ranking_score")) if rows.height else print(f"No subset holds a pick on {d}"))
+    from nbprops.features.facts import season_start
+    from nbprops.signals.annotate import SEASONS
+    from nbprops.signals.subset_record import fill_subset_results, subset_record
+    begun = season_start(wh.read(SEASONS), d); filled = fill_subset_results(wh, begun, d); r = subset_record(wh, begun, d)
+    if as_json: return show(r, True)
+    if r.is_empty(): return print(f"No list was stored between {begun} and {d}; nbprops subsets --date D stores a day's lists before its first game")
+    frame_text(r.with_columns(pl.format("{}-{}-{}", "wins", "losses", "pushes").alias("W-L-P"), hit_rate=pl.when(pl.col("rate").is_not_null()).then(pl.format("{} [{}, {}]", *((100*pl.col(c)).round(1) for c in ("rate", "low", "high")))).otherwise(pl.lit("none"))).select("subset_id", "days", "W-L-P", "hit_rate", "open", "no_model"))
+    print(f"{filled.written} rows with results added. Lists share their picks; intervals treat the picks of a day as independent, which they are not." + (" Whose record a pick without a model file is cannot be told." if r["no_model"].sum() else ""))
 
 def enter_signals(app: typer.Typer) -> None:
     "Add the commands to the command line."

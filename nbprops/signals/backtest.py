@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['BASE', 'COUNTED', 'LEAST_PICKS', 'SOME_PICKS', 'Q', 'candidates', 'trial', 'picks_of', 'choose_all', 'picks_made',
-           'comparisons', 'reasons', 'judge', 'strata', 'Trial', 'sentence', 'run_trial']
+           'comparisons', 'reasons', 'judge', 'strata', 'Trial', 'sentence', 'run_trial', 'funnel_by_day']
 
 # %% ../../nbs/signals/48_backtest.ipynb #23d80e97
 import polars as pl
@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from datetime import date
 from ..stats import Mean
 from .combos import COMBOS, Combo, match_combos, matches
-from .health import answers_by_day, graded_tags, health
+from .health import every_health
 from .measures import best_of, difference, measures, once, overfitting, priced, profit_matrix, reality_check
-from .policies import Policy, choose, edge3, funnel, v1
+from .policies import BEST_BETS, Policy, choose, edge3, funnel, is_candidate, v1
 from .profiles import v2_profiles
 from .rules import SIGNALS, Signal, evaluate
 
@@ -45,10 +45,10 @@ COUNTED = ["game_date", "game_id", "player_lookup", "system_id", "recommendation
 
 def choose_all(rows: pl.DataFrame, # from `evaluate`, with result and filter_reasons; all predictions of the systems
                policies: list[Policy], seasons: pl.DataFrame, # game_date, season_start_date
-               signals: dict[str, Signal] | None = None, combos: list[Combo] | None = None, system: str = "catboost_v9") -> dict[str, pl.DataFrame]: # policy -> candidates with decision and rank
-    "What several policies decide on every date, with the health of the best-bets system that was known on it."
-    signals, own = signals or SIGNALS, rows.filter(pl.col("system_id") == system)
-    known = health(graded_tags(own, signals), answers_by_day(own, signals), seasons, signals)
+               signals: dict[str, Signal] | None = None, combos: list[Combo] | None = None, system: str = BEST_BETS) -> dict[str, pl.DataFrame]: # policy -> candidates with decision and rank
+    "What several policies decide on every date, with the health that was known on it."
+    signals = signals or SIGNALS
+    known = every_health(rows, seasons, signals, system)
     return {p.name: choose(p, rows, known, signals, combos) for p in policies}
 
 def picks_made(chosen: dict[str, pl.DataFrame]) -> pl.DataFrame: # rule, and the rows picked
@@ -121,6 +121,7 @@ class Trial:
     days: tuple[int, int]   # game days of discovery and holdout
     profit: pl.DataFrame    # policy, game_date, profit, wins, n
     funnel: pl.DataFrame    # step, stage, left: the first policy over the holdout
+    by_day: pl.DataFrame    # `funnel_by_day` of the holdout
     @property
     def promotable(self) -> list[str]: return self.holdout.filter("promotable")["rule"].to_list()
     @property
@@ -142,7 +143,7 @@ def run_trial(rows: pl.DataFrame, # from `evaluate`, with result: all prediction
               opens: date, # first day of the holdout
               signals: dict[str, Signal] | None = None, combos: list[Combo] | None = None, tags: list[str] | None = None,
               seasons: pl.DataFrame | None = None, earlier: pl.DataFrame | None = None, # rows before the discovery, on which health rests
-              system: str = "catboost_v9", # whose picks v1 and edge3 are
+              system: str = BEST_BETS, # whose picks v1 and edge3 are
              ) -> Trial:
     "Judge a family of rules, and the policies beside it."
     signals, combos, policies = signals or SIGNALS, COMBOS if combos is None else combos, [v1(system), edge3(system), v2_profiles()]
@@ -158,7 +159,18 @@ def run_trial(rows: pl.DataFrame, # from `evaluate`, with result: all prediction
     matrix = profit_matrix(picks.filter(late), list(rules))
     names = [p.name for p in policies]
     first, second = (published.filter(pl.col("rule") == n) for n in (names[0], "edge3" if "edge3" in names else names[-1]))
-    return Trial(measures(picks.filter(~late), list(rules)), held, strata(picks.filter(late)), measures(both, [*names, BASE]), difference(first, second), best_of(held), reality_check(matrix), overfitting(matrix), tuple(cand.filter(x)["game_date"].n_unique() for x in (~late, late)), _daily(both), funnel(chosen[policies[0].name].filter(late), policies[0]).group_by("step", "stage").agg(pl.col("left").sum()).sort("step"))
+    return Trial(measures(picks.filter(~late), list(rules)), held, strata(picks.filter(late)), measures(both, [*names, BASE]), difference(first, second), best_of(held), reality_check(matrix), overfitting(matrix), tuple(cand.filter(x)["game_date"].n_unique() for x in (~late, late)), _daily(both), funnel(chosen[policies[0].name].filter(late), policies[0]).group_by("step", "stage").agg(pl.col("left").sum()).sort("step"), funnel_by_day({n: f.filter(late) for n, f in chosen.items()}))
+
+def funnel_by_day(chosen: dict[str, pl.DataFrame], # from `choose_all`
+                 ) -> pl.DataFrame: # game_date, system_id, predictions, with_line, candidates, and per policy its picks and how many of them are decided
+    "How many predictions of every day and model became candidates and picks."
+    n, key = (lambda e: e.cast(pl.Int64).sum()), ["game_date", "system_id"]
+    first = next(iter(chosen.values()))
+    out = first.group_by(key).agg(predictions=pl.len().cast(pl.Int64), with_line=n(pl.col("line_value").is_not_null()), candidates=n(is_candidate()))
+    for name, f in chosen.items(): # three policies
+        picked = f.filter(pl.col("rank").is_not_null()).group_by(key).agg(pl.len().cast(pl.Int64).alias(name), n(pl.col("result").is_in(["WIN", "LOSS"])).alias(f"{name}_decided"))
+        out = out.join(picked, on=key, how="left").with_columns(pl.col(name, f"{name}_decided").fill_null(0))
+    return out.sort(key)
 
 def _daily(picks: pl.DataFrame) -> pl.DataFrame: # rule, game_date, profit, wins, n
     "Profit, wins and picks per rule and day."

@@ -19,7 +19,7 @@ from ..model.predictor import Bundle, probabilities, transform
 from ..model.registry import REGISTRY, Registry
 from .combos import Combo
 from .inputs import GRADED, tiers
-from .policies import MIN_SIGNAL_COUNT
+from .policies import BEST_BETS, MIN_SIGNAL_COUNT
 from .publication import Published, fill_results, newest, publish_bets
 from .selection import Selection
 from ..stats import wilson
@@ -56,7 +56,7 @@ def pick_json(r: dict, # row of signal_best_bets_picks
         matched_combo_id=r["matched_combo_id"], combo_classification=r["combo_classification"], combo_record=None if c is None else dict(wins=c.wins, losses=c.losses), warnings=r["warning_tags"], source_model=r["source_model_id"], agreeing_systems=r["agreeing_system_ids"], retracted=r["is_retracted"], actual=r["actual_points"], result=r["result"])
 
 # %% ../../nbs/signals/46c_json.ipynb #edd4f40c
-def model_health_json(tx, s: Selection, day: date, system: str = "catboost_v9") -> dict:
+def model_health_json(tx, s: Selection, day: date, system: str = BEST_BETS) -> dict:
     "State and tier of the publishing system before the day."
     graded = tx.read(GRADED, None, day, columns=["game_date", "system_id", "recommendation", "result", "predicted_points", "line_value"], where="system_id = @s AND result IN ('WIN', 'LOSS') AND game_date >= DATE_SUB(@end, INTERVAL 8 DAY)", s=system)
     r = tiers(graded, pl.DataFrame({"system_id": [system], "cut": [day]})).row(0, named=True)
@@ -71,7 +71,7 @@ def signal_health_json(s: Selection, day: date) -> dict:
     rows = s.health.filter(pl.col("game_date") == day).sort("signal_tag").iter_rows(named=True)
     return {r["signal_tag"]: dict(hr_7d=shown(r["hr_7d"]), n_7d=r["picks_7d"], hr_season=shown(r["hr_season"]), n_season=r["picks_season"], regime=r["regime"], status=r["status"], is_model_dependent=r["is_model_dependent"]) for r in rows if r["signal_tag"] != "model_health"}
 
-def funnel_json(s: Selection, day: date, system: str = "catboost_v9") -> dict:
+def funnel_json(s: Selection, day: date, system: str = BEST_BETS) -> dict:
     "The numbers of the funnel under the names of the file."
     f = s.funnel().filter((pl.col("game_date") == day) & (pl.col("system_id") == system))
     left = dict(f.select("stage", "left").iter_rows())
@@ -87,7 +87,7 @@ def file_json(tx, s: Selection, p: Published, loaded: dict[str, Bundle], at: dat
     day = p.game_date
     q = "SELECT p.prediction_id, p.line_snapshot_at, p.restatement_reason, c.books_count FROM nba_predictions.player_prop_predictions AS p LEFT JOIN nba_analytics.upcoming_player_game_context AS c ON c.game_id = p.game_id AND c.player_lookup = p.player_lookup AND c.game_date = @d WHERE p.game_date = @d"
     facts = {r["prediction_id"]: r for r in tx.sql(q, d=day).iter_rows(named=True)}
-    models = tx.sql(f"SELECT DISTINCT {', '.join(MODEL_KEYS.values())} FROM nba_predictions.player_prop_predictions WHERE game_date = @d AND is_active AND system_id = 'catboost_v9' ORDER BY model_id", d=day)
+    models = tx.sql(f"SELECT DISTINCT {', '.join(MODEL_KEYS.values())} FROM nba_predictions.player_prop_predictions WHERE game_date = @d AND is_active AND system_id = @s ORDER BY model_id", d=day, s=BEST_BETS)
     rule = next(x for x in s.policies if x.name == p.policy)
     combos = {c.combo_id: c for c in s.combos}
     silent = {t: n for t in s.signals if t in s.rows.columns and (n := s.rows.filter(pl.col("game_date") == day)[t].null_count())}

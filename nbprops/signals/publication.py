@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PICKS', 'KEY', 'told_again', 'fresh_rows', 'next_version', 'same', 'Published', 'newest', 'no_picks', 'publish_bets',
-           'own_result', 'fill_results']
+           'fill_results']
 
 # %% ../../nbs/signals/46b_publication.ipynb #04c39d3c
 import polars as pl
@@ -15,7 +15,7 @@ from ..core import eastern_date
 from ..settings import Refusal, now
 from ..data.warehouse import Warehouse
 from .inputs import GRADED
-from .measures import side_price
+from .measures import own_result, side_price
 from .policies import Policy, warnings
 from .selection import LIVE, Selection, keep_selection, live, select_bets
 
@@ -118,13 +118,6 @@ def _write_version(tx, rows: pl.DataFrame, version: int, at: datetime) -> None:
     sent = rows.with_columns(publication_version=pl.lit(version), published_at=pl.lit(at))
     got = tx.write(PICKS, sent)
     if got.written != rows.height: raise Refusal(f"{rows.height - got.written} of {rows.height} picks were refused by the table", "a publication is written whole or not at all", "nbprops validate daily shows the quarantine")
-
-# %% ../../nbs/signals/46b_publication.ipynb #7a5e6179
-def own_result() -> pl.Expr: # WIN, LOSS, PUSH, VOID or null
-    "A pick's result against the line and side it was published with; the graded row may stand at a later line."
-    points, line, over = pl.col("actual_points"), pl.col("line_value").cast(pl.Float64), pl.col("recommendation") == "OVER"
-    played = pl.when(points == line).then(pl.lit("PUSH")).when((points > line) == over).then(pl.lit("WIN")).otherwise(pl.lit("LOSS"))
-    return pl.when(pl.col("graded") == "VOID").then(pl.lit("VOID")).when(points.is_not_null()).then(played).when(pl.col("graded") != "PASS").then("graded")
 
 # %% ../../nbs/signals/46b_publication.ipynb #2ca75237
 def fill_results(wh: Warehouse, start: date, end: date, at: datetime | None = None) -> dict[date, int]: # date -> new version
