@@ -35,10 +35,10 @@ else
 	@NBPROPS_HOME=$${NBPROPS_HOME:-.nbprops} $(BIN)/nbprops demo
 endif
 
-# The suite starts hundreds of processes; each would compile a module that was edited since.
+# The suite starts hundreds of processes; each would compile a module that was edited since. A test that stands still for 25 minutes says where and fails; the lessons, which all count as one test, take about five.
 test: $(VENV)/.installed
 	@$(BIN)/python -m compileall -q nbprops
-	@$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not full" tests
+	@$(BIN)/python -m pytest -q -n 2 --dist loadfile --timeout 1500 -m "not full" tests
 
 test-full: $(VENV)/.installed
 	@$(BIN)/python -m pytest -q -n 2 --dist loadfile tests

@@ -1,5 +1,5 @@
 "Every lesson runs: each notebook in a process of its own, two at a time."
-import faulthandler, multiprocessing as mp, os
+import faulthandler, multiprocessing as mp, os, sys
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
@@ -20,7 +20,8 @@ def _run(path: str, said: str) -> None:
     os.environ.update(MPLBACKEND="agg", IN_TEST="1")
     os.environ.pop("NBPROPS_HOME", None)
     ok, _ = test_nb(Path(path), basepath=house.ROOT)
-    raise SystemExit(0 if ok else 1)
+    for f in (sys.stdout, sys.stderr): f.flush()
+    os._exit(0 if ok else 1) # a thread that some library left behind must not keep a lesson that has ended
 
 def _lesson(path: Path, folder: Path) -> str:
     "What went wrong in one lesson: an empty text when nothing did. A pool of processes would wait for ever for one that died."
