@@ -16,6 +16,7 @@ from .commands.backfill import backfill_app
 from .commands.base import AsJson, Day, Words, day, negative, plain, show
 from .commands.care import enter_care
 from .commands.registry import registry_app
+from .commands.daily import enter_daily
 from .commands.serve import enter_serving
 from .commands.signals import enter_signals
 from .commands.trace import by_model, enter_tracing
@@ -120,6 +121,7 @@ app.add_typer(backfill_app, name="backfill")
 enter_tracing(app)
 enter_windows(app)
 enter_signals(app)
+enter_daily(app)
 
 # %% ../nbs/70_cli.ipynb #5956b665
 phase_app = typer.Typer(help="Completion of the phases, computed from the data.", no_args_is_help=True)
