@@ -17,7 +17,7 @@ from ..settings import ET, Refusal, home, now, today
 
 # %% auto #0
 __all__ = ['CLOCK', 'TASKS', 'LEDGER', 'Day', 'Task', 'Done', 'mode_due', 'ungraded', 'no_slate', 'unpredicted',
-           'no_report_tools', 'DayRun', 'died', 'run_daily']
+           'no_report_tools', 'DayRun', 'close_dead', 'run_daily']
 
 # %% ../../nbs/ops/69_daily.ipynb #2bcebc8e
 @dataclass
@@ -126,7 +126,7 @@ def _signals(d: Day) -> str:
     p, _ = publish_day(d.wh, d.day, d.store, Store(str(home()/"published")))
     return str(p)
 
-# %% ../../nbs/ops/69_daily.ipynb #561df909
+# %% ../../nbs/ops/69_daily.ipynb #6bcae9c1
 def _phases(d: Day) -> str:
     "Completion of every phase, counted from the tables."
     from nbprops.ops.phases import reconcile
@@ -144,7 +144,7 @@ def _validation(d: Day) -> str:
 def _reminder(d: Day) -> str:
     "Families that are due for training."
     from nbprops.model.reminder import remind
-    return str(remind(d.wh, d.day)) or "no family is due"
+    return (str(remind(d.wh, d.day)).splitlines() or ["no family is due"])[0]
 
 # %% ../../nbs/ops/69_daily.ipynb #cd0b7136
 def _pages(d: Day) -> str:
@@ -170,7 +170,7 @@ def _publish(d: Day) -> str:
 TASKS = (Task("ingest", _ingest, idle=lambda d: None if d.feeds else "no --feeds given; the tables are taken as they are"), Task("features", _features, ("ingest",)), Task("grading", _grading), Task("performance", _performance, ("grading",), ungraded),
          Task("predictions", _predictions, ("features",), no_slate), Task("signals", _signals, ("predictions",), unpredicted), Task("phases", _phases), Task("validation", _validation), Task("reminder", _reminder), Task("pages", _pages, ("validation",), no_report_tools), Task("publish", _publish))
 
-# %% ../../nbs/ops/69_daily.ipynb #fdf28ea6
+# %% ../../nbs/ops/69_daily.ipynb #ae39a8f6
 @dataclass(frozen=True)
 class DayRun:
     "What became of a day."
@@ -187,10 +187,13 @@ class DayRun:
 
 LEDGER = "nba_orchestration.run_ledger"
 
-def died(wh: Warehouse, day: date) -> str | None: # run id
-    "The newest daily run of a date that has a step without an end."
-    rows = wh.sql(f"SELECT run_id, COUNTIF(status = 'STARTED') AS open FROM {LEDGER} WHERE command = 'daily' AND game_date = @d GROUP BY run_id ORDER BY MAX(started_at) DESC, run_id LIMIT 1", d=day)
-    return rows["run_id"][0] if rows.height and rows["open"][0] else None
+def close_dead(wh: Warehouse, day: date, run_id: str) -> str | None: # the run that had died
+    "Enter the end of a run that could not do it itself; whoever holds the lock knows that no other is alive."
+    with wh.transaction() as tx:
+        dead = tx.sql(f"SELECT * FROM {LEDGER} WHERE command = 'daily' AND game_date = @d AND status = 'STARTED' ORDER BY started_at, run_id", d=day)
+        if dead.is_empty(): return None
+        tx.write(LEDGER, dead.drop("created_at", "updated_at", strict=False).with_columns(status=pl.lit("INTERRUPTED"), finished_at=pl.lit(now()), error_message=pl.lit(f"the process died; resumed by {run_id}")))
+    return dead["run_id"][-1]
 
 # %% ../../nbs/ops/69_daily.ipynb #483d6053
 def _enter(d: Day, run_id: str, t: Task, why: str) -> None:
@@ -211,7 +214,7 @@ def _one(d: Day, run_id: str, t: Task, past: dict[str, Done], resumes: str | Non
         return Done(t.name, "FAILED", str(e) if isinstance(e, Refusal) else f"{type(e).__name__}: {e}", time.perf_counter() - begun)
     return Done(t.name, "DONE", said, time.perf_counter() - begun, bool(d.seen.get(t.name) is True))
 
-# %% ../../nbs/ops/69_daily.ipynb #1dbeda3b
+# %% ../../nbs/ops/69_daily.ipynb #1df84f6c
 def run_daily(day: date | None = None, # Eastern date to prepare; default today
               back: int = 1, # days before it that are finished
               wh: Warehouse | None = None, store: Store | None = None, feeds: Path | None = None,
@@ -226,7 +229,8 @@ def run_daily(day: date | None = None, # Eastern date to prepare; default today
     try: lock.acquire(timeout=0)
     except Timeout: raise Refusal("Another daily run is under way", "two would do the same work twice", "wait for it; it ends with a line for every step") from None
     with lock:
-        run_id, resumes, past = new_run_id("daily"), died(d.wh, d.day), {}
+        run_id, resumes, past = new_run_id("daily"), None, {}
+        resumes = close_dead(d.wh, d.day, run_id)
         for i, t in enumerate(tasks, 1):
             past[t.name] = _one(d, run_id, t, past, resumes)
             tell(past[t.name], i, len(tasks))

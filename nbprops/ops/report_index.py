@@ -67,7 +67,7 @@ def link(path: str, words: str) -> Html:
     from urllib.parse import quote
     return Html(f'<a href="{escape(quote(path), quote=True)}">{escape(words)}</a>')
 
-# %% ../../nbs/ops/66b_report_index.ipynb #1f60ca56
+# %% ../../nbs/ops/66b_report_index.ipynb #1b34e8ac
 def head(answers: pl.DataFrame) -> Html:
     "The newest day in a sentence."
     if answers.is_empty(): return banner("NOT VALIDATED", "No day has been validated yet.", kicker="nbprops reports", what_to_do=command("nbprops daily"))
@@ -81,16 +81,16 @@ def findings_part(answers: pl.DataFrame, days: int = 14) -> Html:
     if answers.is_empty(): return Html("")
     f = findings(answers.filter(pl.col("game_date") > answers["game_date"].max() - timedelta(days=days)))
     words = lambda r: {"days": spans(r["days"]), "what": ". ".join(x for x in (r["reason"], r["note"]) if x), "impact": r["impact"], "cause": r["cause"], "command": command(r["command"]) if r["command"] else ""}
-    return section(f"Findings of the last {days} days", Html("").join(finding(r["verdict"], r["check_id"], words(r)) for r in f.iter_rows(named=True)) if f.height else Html("<p>None.</p>"))
+    return section(f"Findings of the last {days} days", Html("".join(finding(r["verdict"], r["check_id"], words(r)) for r in f.iter_rows(named=True))) if f.height else Html("<p>None.</p>"))
 
-# %% ../../nbs/ops/66b_report_index.ipynb #5878a75b
+# %% ../../nbs/ops/66b_report_index.ipynb #a01838bc
 def days_part(answers: pl.DataFrame, made: pl.DataFrame) -> Html:
     "The days with their colours and pages."
     have = {d: f for (d,), f in made.filter(pl.col("day").is_not_null()).partition_by("day", as_dict=True).items()}
     days = sorted(set(answers["game_date"].to_list()) | set(have), reverse=True)
     fired = {d: f for (d,), f in answers.filter(pl.col("weight") > 1).sort("weight", descending=True).partition_by("game_date", as_dict=True, maintain_order=True).items()}
     verdicts = dict(answers.group_by("game_date").agg(pl.col("verdict")).iter_rows()) if answers.height else {}
-    row = lambda d: dict(day=str(d), verdict=worst(verdicts[d]) if d in verdicts else "", fired=", ".join(dict.fromkeys(fired[d]["check_id"])) if d in fired else "", pages=Html(", ").join(link(p["path"], p["kind"]) for p in have[d].iter_rows(named=True)) if d in have else "")
+    row = lambda d: dict(day=str(d), verdict=worst(verdicts[d]) if d in verdicts else "", fired=", ".join(dict.fromkeys(fired[d]["check_id"])) if d in fired else "", pages=Html(", ".join(link(p["path"], p["kind"]) for p in have[d].iter_rows(named=True))) if d in have else "")
     return section("Days", _rows_table([row(d) for d in days]) if days else Html("<p>None.</p>"))
 
 def _rows_table(rows: list[dict]) -> Html:
