@@ -14,7 +14,7 @@ from ..signals.rules import COUNTING, SIGNALS
 from ..signals.selection import LIVE
 from ..signals.slate import LEAST_PREDICTIONS
 
-# %% ../../nbs/ops/61g_checks_watch.ipynb #136faa84
+# %% ../../nbs/ops/61g_checks_watch.ipynb #88320d21
 PRED, ACC, REGISTRY = "nba_predictions.player_prop_predictions", "nba_predictions.prediction_accuracy", "nba_predictions.model_registry"
 check("out_players", "active actionable rows of players who are out by the last report that a run has heard", {"value": Limit("= 0", "<= 5")}, f"""
 WITH games AS (SELECT game_id, COALESCE(game_start_utc, @night) AS tip FROM nba_reference.nba_schedule WHERE game_date = @d),
@@ -23,9 +23,9 @@ said AS (
   JOIN games AS g ON i.report_timestamp < g.tip AND i.report_timestamp >= TIMESTAMP_SUB(g.tip, INTERVAL 24 HOUR) AND (i.game_id IS NULL OR i.game_id = g.game_id)
   WHERE i.report_date BETWEEN @three AND @next_day AND i.report_timestamp <= @now
   QUALIFY ROW_NUMBER() OVER (PARTITION BY g.game_id, i.player_lookup ORDER BY i.report_timestamp DESC) = 1),
-runs AS (SELECT g.game_id, MAX(l.execution_start_timestamp) AS at FROM nba_predictions.prediction_execution_log AS l JOIN games AS g ON l.execution_start_timestamp < g.tip WHERE l.game_date = @d AND l.status IN ('completed', 'partial') GROUP BY g.game_id),
+runs AS (SELECT g.game_id, MAX(l.execution_start_timestamp) AS began FROM nba_predictions.prediction_execution_log AS l JOIN games AS g ON l.execution_start_timestamp < g.tip WHERE l.game_date = @d AND l.status IN ('completed', 'partial') GROUP BY g.game_id),
 wrong AS (
-  SELECT s.player_lookup, @now < s.tip OR s.report_timestamp <= COALESCE(p.as_of, p.predicted_at) OR s.report_timestamp <= COALESCE(r.at, p.predicted_at) AS heard
+  SELECT s.player_lookup, @now < s.tip OR s.report_timestamp <= COALESCE(p.as_of, p.predicted_at) OR s.report_timestamp <= COALESCE(r.began, p.predicted_at) AS heard
   FROM {PRED} AS p JOIN said AS s ON s.game_id = p.game_id AND s.player_lookup = p.player_lookup AND s.injury_status = 'out' LEFT JOIN runs AS r ON r.game_id = p.game_id
   WHERE p.game_date = @d AND p.is_active AND p.is_actionable)
 SELECT COALESCE((SELECT COUNTIF(heard) FROM wrong), 0) AS value, COUNT(*) AS n, (SELECT STRING_AGG(DISTINCT IF(heard, player_lookup, NULL), ', ' ORDER BY IF(heard, player_lookup, NULL)) FROM wrong) AS note,
@@ -75,12 +75,12 @@ per AS (
 SELECT MAX(IF(k >= 20, gap, NULL)) AS gap, MAX(IF(k >= 20, above_1, NULL)) AS days_above_1, MAX(IF(k >= 20, above_2, NULL)) AS days_above_2, COALESCE(MAX(k), 0) AS n, STRING_AGG(system_id || ' ' || CAST(ROUND(gap, 2) AS STRING) || ' over ' || CAST(k AS STRING) || ' lines', ', ' ORDER BY system_id) AS note FROM per""",
       valid="models graded_due monitored", least=20, impact="The line alone forecasts better than the model.", cause="The model has lost its edge, or the lines have learned what it knew.", command="nbprops monitor performance --date {d}; nbprops retrain-reminder")
 
-# %% ../../nbs/ops/61g_checks_watch.ipynb #bacf3f7b
+# %% ../../nbs/ops/61g_checks_watch.ipynb #2f305949
 check("family_age", "days since the training of the oldest family's newest model", {"age": Limit(f"< {URGENCY['OVERDUE']}", f"< {URGENCY['URGENT']}", "days")}, f"""
 WITH kept AS (SELECT DISTINCT model_id FROM nba_predictions.model_registry_history WHERE is_override AND override_expires_at > @now),
 family AS (
   SELECT r.model_family, DATE_DIFF(@due_on, MAX(r.training_end_date), DAY) AS age, COUNTIF(r.state = 'production' OR k.model_id IS NULL) > 0 AS presses
-  FROM {REGISTRY} AS r LEFT JOIN kept AS k ON k.model_id = r.model_id WHERE r.model_family IS NOT NULL AND r.state IN ('production', 'shadow') AND r.training_end_date < @d GROUP BY r.model_family)
+  FROM {REGISTRY} AS r LEFT JOIN kept AS k ON k.model_id = r.model_id WHERE r.model_family IS NOT NULL AND r.state IN ('production', 'shadow') AND r.training_end_date <= @d GROUP BY r.model_family)
 SELECT MAX(IF(presses, age, NULL)) AS age, COUNTIF(presses) AS n,
   STRING_AGG(IF(age >= {URGENCY['OVERDUE']} OR NOT presses, model_family || ' ' || CAST(age AS STRING) || ' days' || IF(presses, '', ' (kept by override)'), NULL), ', ' ORDER BY age DESC, model_family) AS note FROM family""",
       valid="models in_season", least=1, impact="The model has not seen how the league plays now.", cause="Nobody retrained, or every retrain was rejected.", command="nbprops retrain-reminder")
