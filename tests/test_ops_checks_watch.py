@@ -95,7 +95,7 @@ def test_without_reports_nobody_is_out(world):
     assert "not in the profile" in ask_at(world, "out_players", poor, *sick(2)).reason
     assert ask_at(world, "out_players", f"DELETE FROM {REPORTS} WHERE report_date = @d").verdict == "NOT_APPLICABLE"
 
-@pytest.mark.parametrize("id, at", [("daily_signal", on(DAY, 17, 10)), ("bets_published", on(DAY, 11, 59)), ("model_state", on(DAY + timedelta(days=1), 10, 59)), ("mae_gap", on(DAY + timedelta(days=1), 10, 59))])
+@pytest.mark.parametrize("id, at", [("out_players", on(DAY, 11, 59)), ("daily_signal", on(DAY, 17, 10)), ("bets_published", on(DAY, 11, 59)), ("model_state", on(DAY + timedelta(days=1), 10, 59)), ("mae_gap", on(DAY + timedelta(days=1), 10, 59))])
 def test_what_is_not_due_is_not_asked(world, id, at):
     "The run was at 17:00; best bets are due at noon, grades on the next day at eleven."
     r = ask_at(world, id, *DAMAGE[id][0][1], at=at)

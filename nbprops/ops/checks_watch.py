@@ -14,7 +14,7 @@ from ..signals.rules import COUNTING, SIGNALS
 from ..signals.selection import LIVE
 from ..signals.slate import LEAST_PREDICTIONS
 
-# %% ../../nbs/ops/61g_checks_watch.ipynb #88320d21
+# %% ../../nbs/ops/61g_checks_watch.ipynb #d321fecd
 PRED, ACC, REGISTRY = "nba_predictions.player_prop_predictions", "nba_predictions.prediction_accuracy", "nba_predictions.model_registry"
 check("out_players", "active actionable rows of players who are out by the last report that a run has heard", {"value": Limit("= 0", "<= 5")}, f"""
 WITH games AS (SELECT game_id, COALESCE(game_start_utc, @night) AS tip FROM nba_reference.nba_schedule WHERE game_date = @d),
@@ -29,7 +29,7 @@ wrong AS (
   FROM {PRED} AS p JOIN said AS s ON s.game_id = p.game_id AND s.player_lookup = p.player_lookup AND s.injury_status = 'out' LEFT JOIN runs AS r ON r.game_id = p.game_id
   WHERE p.game_date = @d AND p.is_active AND p.is_actionable)
 SELECT COALESCE((SELECT COUNTIF(heard) FROM wrong), 0) AS value, COUNT(*) AS n, (SELECT STRING_AGG(DISTINCT IF(heard, player_lookup, NULL), ', ' ORDER BY IF(heard, player_lookup, NULL)) FROM wrong) AS note,
-  (SELECT CAST(NULLIF(COUNTIF(NOT heard), 0) AS INT64) FROM wrong) AS scratched_after_the_last_run FROM said""", valid="games predictions feed:injuries", least=1,
+  (SELECT CAST(NULLIF(COUNTIF(NOT heard), 0) AS INT64) FROM wrong) AS scratched_after_the_last_run FROM said""", valid="games noon predictions feed:injuries", least=1,
       impact="Somebody bets on a player who will not play.", cause="No run has taken place since the report, or it could not read the reports.", command="nbprops predict --mode SAME_DAY --date {d}")
 
 # %% ../../nbs/ops/61g_checks_watch.ipynb #ce10d709
