@@ -89,10 +89,10 @@ def test_dates_without_games_and_unknown_dates(world):
     assert status(world, 4, [date(2024, 1, 1)])["status"].to_list() == ["No record"]
 
 def test_a_feed_outside_the_profile_is_not_expected(world):
-    "Injuries and game lines are not in the rehearsal's profile and were never delivered: no finding."
+    "Game lines are not in the rehearsal's profile and were never delivered: no finding."
     reconcile(world, DAY)
     got = states(world, 2)
-    assert got["injuries"] == got["game_lines"] == "EMPTY_OK" and got["play_by_play"] == "PENDING"
+    assert got["game_lines"] == "EMPTY_OK" and got["injuries"] == "COMPLETE" and got["play_by_play"] == "PENDING"
 
 def test_sent_triggers_are_kept_until_rows_confirm_them(world):
     "`sent` is never taken back, and only rows downstream make it `confirmed`."

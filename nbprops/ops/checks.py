@@ -9,21 +9,32 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 import polars as pl
 from ..data.warehouse import Warehouse
-from . import checks_facts, checks_features, checks_slate, checks_results
+from . import checks_facts, checks_features, checks_slate, checks_results, checks_watch
 from .judge import CHECKS, RANK, Check, Result, Situation, ask_all, proof, situation, worst
 from .phases import reconcile
 from ..settings import Refusal, canonical_json, now, today
 
 # %% auto #0
-__all__ = ['ORDER', 'RESULTS', 'MODES', 'catalogue', 'Report', 'first_line', 'rows_of', 'chosen', 'validate_daily', 'newest_run',
-           'changes']
+__all__ = ['LISTED', 'ORDER', 'RESULTS', 'MODES', 'in_order', 'catalogue', 'Report', 'first_line', 'rows_of', 'chosen',
+           'validate_daily', 'newest_run', 'changes']
+
+# %% ../../nbs/ops/62_checks.ipynb #b0997b4b
+LISTED = """schedule_loaded box_games box_rows minutes_coverage usage_coverage zone_coverage team_rows dnp_nulls rolling_recompute cross_source phase3_complete phase4_complete mlfs_coverage feature_quality feature_constants feature_ranges
+    training_contamination leak_canary line_coverage line_sources line_record schedule_moves identity line_in_game run_done prediction_volume predictions_unique system_parity attribution model_identity zero_tolerance out_players tip_guard
+    pvl direction_share edge_spread daily_signal grading_coverage grading_nonzero grade_integrity stat_corrections label_level tier_bias model_state mae_gap family_age registry_valid shadow_running signal_firing bets_published
+    quarantine_open backfill_failed drift monitor_heartbeat audit_tables_alive""".split() # from the feeds to the logs
+
+def in_order(ids) -> list[str]:
+    "Ids of checks from upstream to downstream; one that is not listed comes last."
+    place = {id: i for i, id in enumerate(LISTED)}
+    return sorted(ids, key=lambda id: place.get(id, len(LISTED)))
 
 # %% ../../nbs/ops/62_checks.ipynb #0a06e709
-ORDER = {id: i for i, id in enumerate(CHECKS)}
+ORDER = {id: i for i, id in enumerate(in_order(CHECKS))}
 
 def catalogue() -> pl.DataFrame: # check, what, limits, worst, mode, valid, command
     "All checks as a table."
-    rows = [(c.id, c.statistic, "; ".join(f"{k}: {l.text()}" if len(c.limits) > 1 else l.text() for k, l in c.limits.items()), c.severity, c.mode, " ".join(c.valid), c.command) for c in CHECKS.values()]
+    rows = [(c.id, c.statistic, "; ".join(f"{k}: {l.text()}" if len(c.limits) > 1 else l.text() for k, l in c.limits.items()), c.severity, c.mode, " ".join(c.valid), c.command) for c in map(CHECKS.get, ORDER)]
     return pl.DataFrame(rows, schema=["check", "what", "limits", "worst", "mode", "valid", "command"], orient="row")
 
 # %% ../../nbs/ops/62_checks.ipynb #f9d3c3fe
@@ -76,7 +87,7 @@ MODES = ("pre-game", "post-game", "full")
 def chosen(only: list[str] | None) -> list[Check]:
     "The checks asked for; an unknown one is refused."
     if unknown := [i for i in only or () if i not in CHECKS]: raise Refusal(f"No check is called '{unknown[0]}'", "", f"choose from {', '.join(CHECKS)}")
-    return [c for c in CHECKS.values() if only is None or c.id in only]
+    return [CHECKS[id] for id in ORDER if only is None or id in only]
 
 # %% ../../nbs/ops/62_checks.ipynb #5f1b1a0a
 def validate_daily(wh: Warehouse,

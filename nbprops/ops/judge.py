@@ -5,14 +5,15 @@
 # %% ../../nbs/ops/61_judge.ipynb #ae5f3c9a
 from __future__ import annotations
 import math, operator, re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
 import polars as pl
 from ..settings import ET, Refusal, now, one_or_none
 
 # %% auto #0
-__all__ = ['RANK', 'OPERATORS', 'WORDS', 'FACTS', 'PROFILE', 'DELIVERED', 'MORNING', 'NOON', 'GRADED_BY', 'CONDITIONS', 'CHECKS',
-           'worst', 'holds', 'Limit', 'profile_in_force', 'eastern', 'query_params', 'Situation', 'situation',
+__all__ = ['RANK', 'OPERATORS', 'WORDS', 'FACTS', 'IN_USE', 'PROFILE', 'DELIVERED', 'MORNING', 'NOON', 'GRADED_BY', 'CONDITIONS',
+           'CHECKS', 'worst', 'holds', 'Limit', 'profile_in_force', 'eastern', 'query_params', 'Situation', 'situation',
            'not_valid', 'Check', 'check', 'literal', 'proof', 'Result', 'clean', 'answer_of', 'judge', 'say', 'why',
            'ask', 'crashed', 'ask_all']
 
@@ -71,6 +72,15 @@ FACTS = """SELECT
   (SELECT model_id FROM nba_predictions.model_registry WHERE is_production ORDER BY model_family = 'v9_mae' DESC, model_family LIMIT 1) AS champion,
   (SELECT MIN(season_start_date) FROM nba_reference.nba_seasons WHERE season_start_date <= @d AND season_end_date >= @d) AS season_start"""
 
+# %% ../../nbs/ops/61_judge.ipynb #800b2046
+IN_USE = """SELECT
+  (SELECT MIN(predicted_at) FROM nba_predictions.player_prop_predictions WHERE game_date = @d) AS first_run,
+  (SELECT COUNT(*) FROM nba_predictions.model_registry WHERE state = 'shadow' AND training_end_date < @d) AS shadows,
+  (SELECT COUNT(*) FROM nba_predictions.model_performance_daily WHERE game_date BETWEEN @season AND @d) AS monitored,
+  (SELECT COUNT(*) FROM nba_predictions.daily_prediction_signals WHERE game_date BETWEEN @season AND @d) AS signals,
+  (SELECT COUNT(*) FROM nba_predictions.best_bets_candidates WHERE game_date BETWEEN @season AND @d) AS bets,
+  (SELECT COUNT(*) FROM nba_orchestration.deployments WHERE deployed_at <= @now) AS deployments"""
+
 # %% ../../nbs/ops/61_judge.ipynb #131da491
 PROFILE = "SELECT feed_profile FROM nba_predictions.ml_feature_store_v2 WHERE game_date BETWEEN @month AND @d ORDER BY game_date DESC, player_lookup LIMIT 1"
 DELIVERED = {"box": "nba_raw.nbac_player_boxscores WHERE game_date BETWEEN @fortnight AND @d",
@@ -101,7 +111,7 @@ def query_params(day: date, at: datetime) -> dict:
     "The named values that every query may use."
     back = lambda n: day - timedelta(days=n)
     return dict(d=day, now=at, yesterday=back(1), next_day=day + timedelta(days=1), three=back(2), week=back(6), before=back(7), fortnight=back(14), month=back(29), base=back(66), season=back(300),
-                night=eastern(day, time(22)), settled=at - timedelta(hours=6))
+                night=eastern(day, time(22)), settled=at - timedelta(hours=6), due_on=min(day + timedelta(days=1), at.astimezone(ET).date()), graded_until=(at.astimezone(ET) - timedelta(hours=GRADED_BY.hour)).date() - timedelta(days=1))
 
 # %% ../../nbs/ops/61_judge.ipynb #5fa4db02
 @dataclass(frozen=True)
@@ -117,7 +127,7 @@ class Situation:
     def __getitem__(self, name: str): return self.facts.get(name) or 0
     @property
     def after(self) -> bool: return self.mode != "pre-game" and self.hours_after_tip() >= 6 # the post-game facts are due
-    def params(self) -> dict: return dict(query_params(self.day, self.now), box_low=self.box_low, after=self.after)
+    def params(self) -> dict: return dict(query_params(self.day, self.now), box_low=self.box_low, after=self.after, feeds="+".join(self.feeds))
     def hours_after_tip(self) -> float: # negative before the last tip-off; without games, very negative
         last = self.facts.get("last_tip")
         return (self.now - last).total_seconds()/3600 if last else -1e9
@@ -130,7 +140,8 @@ def situation(tx, # open transaction
     "Read the situation of a date."
     at = at or now()
     p = query_params(day, at)
-    return Situation(day, mode, at, profile_in_force(tx, p), tx.sql(FACTS, **p).row(0, named=True))
+    known = lambda q: tx.sql(q, **p).row(0, named=True)
+    return Situation(day, mode, at, profile_in_force(tx, p), known(FACTS) | known(IN_USE))
 
 # %% ../../nbs/ops/61_judge.ipynb #e8943498
 CONDITIONS = {
@@ -147,6 +158,13 @@ CONDITIONS = {
     "graded": (lambda s: s["graded"] > 0, "no graded rows for this date"),
     "models": (lambda s: s["models"] > 0, "no model is registered"),
     "live": (lambda s: s["live"] > 0 or s["predictions"] > 0, "no model was in production on this date"),
+    "spoken": (lambda s: s.facts.get("first_run") is None or s.now >= s.facts["first_run"] + timedelta(minutes=30), "asked from 30 min after the first run"),
+    "shadows": (lambda s: s["shadows"] > 0, "no shadow was running on this date"),
+    "monitored": (lambda s: s["monitored"] > 0, "the performance monitor has not run this season by this date"),
+    "signals": (lambda s: s["signals"] > 0, "no daily signal has been stored this season by this date"),
+    "bets": (lambda s: s["bets"] > 0, "best bets have not been chosen this season by this date"),
+    "deployed": (lambda s: s["deployments"] > 0, "no deployment has been recorded"),
+    "in_season": (lambda s: s.facts.get("season_start") is not None, "no season is running on this date"),
     "warm": (lambda s: s.facts.get("season_start") is not None and (s.day - s.facts["season_start"]).days >= 14, "the first 14 days of a season have no feature rows")}
 
 # %% ../../nbs/ops/61_judge.ipynb #0ef88a70
@@ -176,6 +194,7 @@ class Check:
     impact: str = ""
     cause: str = ""
     command: str = "" # {d} is the date, {model} the production model
+    also: Callable | None = None # (transaction, Situation) -> measures that no query can know; a missing one is not judged
     @property
     def severity(self) -> str: return "WARN" if all(l.warn == "any" for l in self.limits.values()) else "CRIT"
     def runbook(self, day: date, model: str = "MODEL_ID") -> str: return self.command.format(d=day, model=model)
@@ -267,7 +286,8 @@ def why(c: Check, key: str, value: float, verdict: str, given: dict) -> str:
 def ask(tx, c: Check, s: Situation) -> Result:
     "Ask one check, unless it does not apply."
     if reason := not_valid(s, c.valid, c.mode): return Result(c.id, "NOT_APPLICABLE", detail=dict(statistic=c.statistic, reason=reason))
-    return judge(c, one_or_none(tx.sql(c.sql, **s.params()), f"answer of {c.id}"), s.params())
+    row = one_or_none(tx.sql(c.sql, **s.params()), f"answer of {c.id}")
+    return judge(c, row | c.also(tx, s) if row and c.also else row, s.params())
 
 # %% ../../nbs/ops/61_judge.ipynb #1691ae49
 def crashed(c: Check, e: Exception) -> Result:

@@ -13,13 +13,15 @@ from ..data.reference import shipped
 from ..data.tables import table
 from ..data.warehouse import Warehouse
 from ..features.catalogue import FEATURES
+from ..signals.rules import SIGNALS
 from .judge import CHECKS, Result, ask, eastern, situation
 from ..settings import sha256_of
 
 # %% auto #0
-__all__ = ['DAY', 'CLOCK', 'TEAMS', 'MEANS', 'SEASON', 'PROFILE', 'SYSTEMS', 'nights', 'named', 'facts_tables',
-           'analytics_tables', 'slate', 'feature_rows', 'precompute_tables', 'sha', 'registry_rows', 'predicted',
-           'shared_columns', 'prediction_tables', 'line_snapshots', 'log_rows', 'rehearsal_frames', 'rehearse',
+__all__ = ['DAY', 'CLOCK', 'TEAMS', 'MEANS', 'SEASON', 'PROFILE', 'SYSTEMS', 'TRAINED', 'DEPLOYED', 'nights', 'named',
+           'facts_tables', 'analytics_tables', 'slate', 'feature_rows', 'precompute_tables', 'sha', 'registry_rows',
+           'predicted', 'shared_columns', 'prediction_tables', 'line_snapshots', 'log_rows', 'injury_rows',
+           'monitor_rows', 'signal_rows', 'bet_rows', 'deployment_rows', 'watched', 'rehearsal_frames', 'rehearse',
            'broken', 'rehearse_check', 'heard']
 
 # %% ../../nbs/ops/61a_rehearsal.ipynb #001f763b
@@ -80,7 +82,7 @@ def slate(n: pl.DataFrame) -> pl.DataFrame:
         current_points_line="line", line_minutes_before_game=pl.when(pl.col("line").is_not_null()).then(90), tip_verified=pl.col("line").is_not_null())
 
 # %% ../../nbs/ops/61a_rehearsal.ipynb #828c7882
-PROFILE = "box+rosters+team_box+shots+props"
+PROFILE = "box+rosters+team_box+shots+props+injuries"
 
 def feature_rows(n: pl.DataFrame) -> pl.DataFrame: # ml_feature_store_v2, last 30 nights
     "The feature store of the rehearsal."
@@ -105,6 +107,8 @@ def precompute_tables(n: pl.DataFrame) -> dict[str, pl.DataFrame]:
 # %% ../../nbs/ops/61a_rehearsal.ipynb #3abb7fb2
 SYSTEMS = {"catboost_v9": ("m_prod", "v9_mae", 0.0), "catboost_v9_shadow": ("m_shadow", "v9_mae", .2), "moving_average": (None, "baseline", -.2)} # system -> model, family, lean in points
 
+TRAINED = {"m_prod": date(2026, 1, 8), "m_shadow": date(2026, 2, 3)} # model -> last day of its training; it speaks from the day after
+
 def sha(model: str) -> str: return sha256_of(model)
 
 # %% ../../nbs/ops/61a_rehearsal.ipynb #c715e6c7
@@ -113,8 +117,8 @@ def registry_rows() -> dict[str, pl.DataFrame]:
     seen = eastern(DAY, datetime.min.replace(hour=6).time())
     base = dict(model_type="catboost", model_family="v9_mae", feature_set="v9", features_json="[]", contract_hash="0"*64, feed_profile=PROFILE, training_config_json="{}", seeds_json="[42]", library_versions_json="{}", data_snapshot_hash="0"*64,
         params_hash="0"*64, bundle_sha256="0"*64, edge_scale="points", semantic_id="0"*64, git_commit="0"*40, created_by="rehearsal", is_ensemble=False, feature_count=33, training_samples=9000, training_start_date=date(2025, 11, 2),
-        training_end_date=date(2026, 1, 8), model_trained_at=seen, created_at=seen, gate_verdict="SHADOW")
-    row = lambda m, state, status, enabled, live, system: base | dict(model_id=m, model_version=m, model_file_name=f"{m}.cbm", gcs_path=f"{m}.cbm", sha256=sha(m), state=state, status=status, enabled=enabled, is_production=live, system_id=system)
+        model_trained_at=seen, created_at=seen, gate_verdict="SHADOW")
+    row = lambda m, state, status, enabled, live, system: base | dict(model_id=m, model_version=m, model_file_name=f"{m}.cbm", gcs_path=f"{m}.cbm", sha256=sha(m), training_end_date=TRAINED[m], state=state, status=status, enabled=enabled, is_production=live, system_id=system)
     rows = [row("m_prod", "production", "production", True, True, "catboost_v9"), row("m_shadow", "shadow", "active", True, False, "catboost_v9_shadow")]
     moves = [dict(transition_id=f"{r['model_id']}.0001", model_id=r["model_id"], to_state=r["state"], reason="rehearsal", actor="rehearsal", sha256=r["sha256"], is_override=False, occurred_at=seen) for r in rows]
     return {"nba_predictions.model_registry": pl.DataFrame(rows), "nba_predictions.model_registry_history": pl.DataFrame(moves)}
@@ -128,6 +132,8 @@ def predicted(n: pl.DataFrame) -> pl.DataFrame: # one row per system, player and
     rows = rows.with_columns(predicted_points=guess.clip(0, 60), line_value="line", has_prop_line=pl.col("line").is_not_null(), predicted_at=pl.col("tip") - pl.duration(hours=2))
     e = pl.col("predicted_points") - pl.col("line_value")
     side = pl.when(e.is_null()).then(pl.lit("NO_LINE")).when(e >= 1).then(pl.lit("OVER")).when(e <= -1).then(pl.lit("UNDER")).otherwise(pl.lit("PASS"))
+    trained = pl.col("model").replace_strict(TRAINED, default=None, return_dtype=pl.Date)
+    rows = rows.with_columns(model_training_end_date=trained).filter(trained.is_null() | (pl.col("game_date") > trained))
     return rows.with_columns(recommendation=side, prediction_id=pl.format("{}-{}-{}", "game_id", "player_lookup", "system_id"))
 
 # %% ../../nbs/ops/61a_rehearsal.ipynb #18145f1d
@@ -136,8 +142,8 @@ def shared_columns(p: pl.DataFrame) -> pl.DataFrame: # + columns that a predicti
     file = lambda value: pl.when(pl.col("model").is_not_null()).then(value)
     hashes = pl.col("model").replace_strict({m: sha(m) for m in ("m_prod", "m_shadow")}, default=None, return_dtype=pl.String)
     return p.with_columns(line_source=pl.when("has_prop_line").then(pl.lit("ACTUAL_PROP")).otherwise(pl.lit("NO_PROP_LINE")), prediction_run_mode=pl.lit("OVERNIGHT"), model_id=pl.coalesce("model", "system_id"), model_version=pl.coalesce("model", "system_id"),
-        attribution_source=pl.lit("recorded"), build_commit_sha=pl.lit("rehearsal"), confidence_score=pl.lit(.8), is_active=pl.lit(True), is_actionable=pl.lit(False), prediction_made_before_game=pl.lit(True), default_feature_count=pl.lit(0),
-        model_file_name=file(pl.format("{}.cbm", "model")), model_sha256=hashes, model_training_start_date=file(pl.lit(date(2025, 11, 2))), model_training_end_date=file(pl.lit(date(2026, 1, 8))), model_expected_mae=file(4.8), model_expected_hit_rate=file(52.0),
+        attribution_source=pl.lit("recorded"), build_commit_sha=pl.lit("rehearsal"), confidence_score=pl.lit(.8), is_active=pl.lit(True), is_actionable=((pl.col("predicted_points") - pl.col("line_value")).abs() >= 3).fill_null(False), prediction_made_before_game=pl.lit(True), default_feature_count=pl.lit(0),
+        model_file_name=file(pl.format("{}.cbm", "model")), model_sha256=hashes, model_training_start_date=file(pl.lit(date(2025, 11, 2))), model_expected_mae=file(4.8), model_expected_hit_rate=file(52.0),
         model_trained_at=file(pl.lit(eastern(date(2026, 1, 9), datetime.min.time()))), line_snapshot_id=pl.when("has_prop_line").then(pl.format("snap-{}-{}", "game_id", "player_lookup")))
 
 # %% ../../nbs/ops/61a_rehearsal.ipynb #fbb5ce9f
@@ -174,13 +180,67 @@ def log_rows(p: pl.DataFrame) -> dict[str, pl.DataFrame]: # `shared_columns`
     out = runs.group_by("game_date", maintain_order=True).agg(row_count=pl.col("rows_written").sum(), published_at=pl.col("at").first()).with_columns(run_id=pl.format("run-{}", "game_date"), publication_number=pl.lit(1), slate_digest=pl.lit("0"*64))
     return {"nba_predictions.prediction_execution_log": log, "nba_predictions.prediction_worker_runs": asked, "nba_predictions.slate_publications": out}
 
+# %% ../../nbs/ops/61a_rehearsal.ipynb #9f66510f
+def injury_rows(n: pl.DataFrame) -> pl.DataFrame: # nbac_injury_report of the last nine nights
+    "What the reports said five hours before the tip."
+    rows = n.filter((pl.col("game_date") > DAY - timedelta(days=8)) & (pl.col("place") >= 9))
+    return rows.select("player_lookup", "team_abbr", "game_id", report_date="game_date", injury_status=pl.when(pl.col("place") == 9).then(pl.lit("questionable")).otherwise(pl.lit("out")), report_timestamp=pl.col("tip") - pl.duration(hours=5))
+
+# %% ../../nbs/ops/61a_rehearsal.ipynb #1783e077
+def monitor_rows() -> pl.DataFrame: # model_performance_daily of a fortnight
+    "What the monitor says of a sound model whose picks are too few for a proof."
+    days = pl.DataFrame({"game_date": pl.date_range(DAY - timedelta(days=13), DAY, eager=True)})
+    none = dict.fromkeys(("daily_picks", "daily_wins", "daily_losses", "daily_pushes", "daily_voids", "consecutive_days_below_watch", "consecutive_days_below_alert"), 0)
+    rates = {f"rolling_hr_{k}d": 53.4 for k in (7, 14, 28, 30)} | {f"rolling_n_{k}d": 4*k for k in (7, 14, 28, 30)}
+    return days.with_columns(model_id=pl.lit("m_prod"), system_id=pl.lit("catboost_v9"), model_family=pl.lit("v9_mae"), state=pl.lit("UNPROVEN"), action=pl.lit("NO_CHANGE"), legacy_state=pl.lit("BLOCKED"), mae_gap_7d=pl.lit(.1),
+                             days_since_training=(pl.col("game_date") - TRAINED["m_prod"]).dt.total_days(), **{k: pl.lit(v) for k, v in (none | rates).items()})
+
+# %% ../../nbs/ops/61a_rehearsal.ipynb #fae8fff8
+def signal_rows(p: pl.DataFrame) -> dict[str, pl.DataFrame]: # `shared_columns`
+    "The colours of the last nine nights, and the answers of every signal in the week before the rehearsed day."
+    fresh = p.filter((pl.col("game_date") > DAY - timedelta(days=8)) & pl.col("has_prop_line"))
+    n = lambda side: (pl.col("recommendation") == side).cast(pl.Int64).sum()
+    colours = fresh.group_by("game_date", "system_id", maintain_order=True).agg(total_picks=pl.len().cast(pl.Int64), over_picks=n("OVER"), under_picks=n("UNDER"), pass_picks=n("PASS"), **{f"avg_{k}": pl.lit(0.) for k in ("edge", "prediction_vs_line", "confidence")})
+    colours = colours.with_columns(high_edge_picks=pl.lit(0), premium_picks=pl.lit(0), slate_size=pl.lit(4), pct_over=pl.lit(40.), pct_under=pl.lit(40.), pct_over_directional=pl.lit(50.), skew_category=pl.lit("BALANCED"), volume_category=pl.lit("LOW"), daily_signal=pl.lit("RED"), explanation=pl.lit("4 games on the slate"))
+    rare = pl.col("signal_tag") == "combo_3way" # silent in most weeks, and rightly so
+    counts = {f"{a}_{b}": pl.when(rare).then(1).otherwise(k) for a, half in (("wins", 2), ("picks", 1)) for b, k in (("7d", 8//half), ("14d", 16//half), ("30d", 34//half), ("season", 128//half))}
+    health = pl.DataFrame(dict(signal_tag=list(SIGNALS))).with_columns(game_date=pl.lit(DAY), regime=pl.lit("INSUFFICIENT"), status=pl.lit("HEALTHY"), is_model_dependent=pl.lit(False), days_in_current_regime=pl.lit(1), **counts,
+                                                                     fired_7d=pl.when(rare).then(0).otherwise(9), not_fired_7d=pl.lit(331), cannot_evaluate_7d=pl.lit(20))
+    return {"nba_predictions.daily_prediction_signals": colours, "nba_predictions.signal_health_daily": health}
+
+# %% ../../nbs/ops/61a_rehearsal.ipynb #54af246a
+def bet_rows(p: pl.DataFrame) -> dict[str, pl.DataFrame]: # `shared_columns`
+    "Every candidate of the rehearsed day, and the three that were published."
+    edge = pl.col("predicted_points") - pl.col("line_value")
+    rows = p.filter((pl.col("game_date") == DAY) & (pl.col("system_id") == "catboost_v9") & pl.col("recommendation").is_in(["OVER", "UNDER"])).with_columns(edge=edge, policy=pl.lit("v1"), composite_score=edge.abs()/7).sort(edge.abs(), "player_lookup", descending=[True, False])
+    rows = rows.with_row_index("rank", 1).with_columns(pl.col("rank").cast(pl.Int64), chosen=pl.col("rank") <= 3)
+    keep = lambda name, f: f.select(c for c in table(name).content if c in f.columns)
+    seen = rows.with_columns(rank=pl.when("chosen").then("rank"), decision=pl.when("chosen").then(pl.lit("selected")).otherwise(pl.lit("beyond_top")), failed_rules=pl.when("chosen").then(pl.lit([], pl.List(pl.String))).otherwise(pl.lit(["beyond_top"])), evaluated_at=pl.col("tip") - pl.duration(minutes=110))
+    told = rows.filter("chosen").with_columns(player_name="player_lookup", source_model_id="model_id", source_model_family="model_family", algorithm_version=pl.lit("v1.0"), publication_version=pl.lit(1), signal_count=pl.lit(2), is_retracted=pl.lit(False), published_at=pl.col("tip") - pl.duration(minutes=110),
+                                              **{f"{k}": pl.lit([], pl.List(pl.String)) for k in ("signal_tags", "warning_tags", "agreeing_system_ids")})
+    cand, picks = "nba_predictions.best_bets_candidates", "nba_predictions.signal_best_bets_picks"
+    return {cand: keep(cand, seen), picks: keep(picks, told)}
+
+# %% ../../nbs/ops/61a_rehearsal.ipynb #a38c0133
+DEPLOYED = {"prediction-worker": 20, "nba-grading-service": 20, "phase4-precompute": 40} # service -> days before the rehearsed one on which the commit in force went live
+
+def deployment_rows() -> pl.DataFrame:
+    "Who serves which commit, and which it was before."
+    row = lambda service, days, commit, k: dict(deployment_id=f"{service}.{k}", service=service, commit_sha=commit, deployment_revision=f"{service}-0000{k}", deployed_by="rehearsal", model_env_json="{}", is_healthy=True, deployed_at=eastern(DAY - timedelta(days=days), datetime.min.replace(hour=9).time()))
+    return pl.DataFrame([row(s, d + 10*old, "before" if old else "rehearsal", 2 - old) for s, d in DEPLOYED.items() for old in (1, 0)])
+
+# %% ../../nbs/ops/61a_rehearsal.ipynb #0cb6a24f
+def watched(n: pl.DataFrame, p: pl.DataFrame) -> dict[str, pl.DataFrame]: # table -> rows
+    "All tables of those who watch."
+    return {"nba_raw.nbac_injury_report": injury_rows(n), "nba_predictions.model_performance_daily": monitor_rows(), **signal_rows(p), **bet_rows(p), "nba_orchestration.deployments": deployment_rows()}
+
 # %% ../../nbs/ops/61a_rehearsal.ipynb #a5a490be
 def rehearsal_frames() -> dict[str, pl.DataFrame]: # table -> rows
     "Every table of the healthy warehouse."
     n = named(nights())
     p = shared_columns(predicted(n))
     return {**shipped(), **facts_tables(n), **analytics_tables(n), **precompute_tables(n), "nba_predictions.ml_feature_store_v2": feature_rows(n), "nba_raw.odds_api_player_points_props": line_snapshots(n),
-            **registry_rows(), **prediction_tables(p), **log_rows(p)}
+            **registry_rows(), **prediction_tables(p), **log_rows(p), **watched(n, p)}
 
 # %% ../../nbs/ops/61a_rehearsal.ipynb #d38411e3
 def rehearse(path: Path, # a new DuckDB file
