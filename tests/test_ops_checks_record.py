@@ -75,7 +75,7 @@ def test_a_home_without_a_scheduler_is_not_red(world):
 
 def test_a_scheduler_dead_for_weeks_stays_red(world):
     "The expectation does not fade with the silence (the last run lies seventeen dates back)."
-    old = [f"UPDATE {LOG} SET game_date = DATE_SUB(game_date, INTERVAL 17 DAY) WHERE TRUE"]
+    old = [f"DELETE FROM {LOG} WHERE game_date > @d", f"UPDATE {LOG} SET game_date = DATE_SUB(game_date, INTERVAL 17 DAY) WHERE TRUE"]
     assert ask_at(world, "run_done", damage=old).verdict == "CRIT"
     assert ask_at(world, "monitor_heartbeat", damage=old).value == pytest.approx(17 + 1.25)
 

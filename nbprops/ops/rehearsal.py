@@ -19,8 +19,8 @@ from ..settings import sha256_of
 # %% auto #0
 __all__ = ['DAY', 'CLOCK', 'TEAMS', 'MEANS', 'SEASON', 'SHOTS', 'PROFILE', 'SYSTEMS', 'nights', 'named', 'shooting',
            'people_rows', 'form', 'facts_tables', 'analytics_tables', 'slate', 'feature_rows', 'precompute_tables',
-           'sha', 'registry_rows', 'predicted', 'shared_columns', 'prediction_tables', 'line_snapshots', 'log_rows',
-           'rehearsal_frames', 'rehearse', 'broken', 'rehearse_check', 'heard']
+           'sha', 'registry_rows', 'predicted', 'shared_columns', 'prediction_tables', 'line_snapshots',
+           'with_next_run', 'log_rows', 'rehearsal_frames', 'rehearse', 'broken', 'rehearse_check', 'heard']
 
 # %% ../../nbs/ops/61a_rehearsal.ipynb #001f763b
 DAY, CLOCK = date(2026, 2, 10), eastern(date(2026, 2, 11), datetime.min.replace(hour=13).time()) # the rehearsed date; the day after, 13:00 Eastern
@@ -191,6 +191,14 @@ def line_snapshots(n: pl.DataFrame) -> pl.DataFrame: # raw lines of the last nin
     return rows.select("game_id", "game_date", "player_lookup", "bookmaker", data_source=pl.lit("rotowire"), snapshot_id=pl.format("snap-{}-{}-{}", "game_id", "player_lookup", "bookmaker"), snapshot_timestamp=pl.col("tip") - pl.duration(minutes=150),
         minutes_before_tipoff=pl.lit(150), points_line="line", over_price_american=pl.lit(-110), under_price_american=pl.lit(-110), tip_verified=pl.lit(True))
 
+# %% ../../nbs/ops/61a_rehearsal.ipynb #09bcdfc2
+def with_next_run(log: pl.DataFrame, # prediction_execution_log
+                 ) -> pl.DataFrame:
+    "The log and, as on any day at 13:00, this morning's run for the next date."
+    on = pl.duration(days=1)
+    new = log.filter(pl.col("game_date") == DAY).with_columns(pl.col("game_date", "execution_start_timestamp") + on, execution_id=pl.format("run-{}", pl.col("game_date") + on))
+    return pl.concat([log, new])
+
 # %% ../../nbs/ops/61a_rehearsal.ipynb #f749bd6b
 def log_rows(p: pl.DataFrame) -> dict[str, pl.DataFrame]: # `shared_columns`
     "What a run leaves behind besides its predictions."
@@ -201,7 +209,7 @@ def log_rows(p: pl.DataFrame) -> dict[str, pl.DataFrame]: # `shared_columns`
     asked = fresh.filter(pl.col("system_id") == "catboost_v9").select("game_date", "player_lookup", "game_id", request_id="prediction_id", run_id=pl.format("run-{}", "game_date"), system_errors_json=pl.lit("{}"), build_commit_sha=pl.lit("rehearsal"), deployment_revision=pl.lit("rehearsal"),
         run_date="predicted_at", created_at="predicted_at", success=pl.lit(True), predictions_generated=pl.lit(3), retry_attempt=pl.lit(0), line_values_requested=pl.lit([], pl.List(pl.Float64)), **{c: pl.lit([], pl.List(pl.String)) for c in ("systems_attempted", "systems_succeeded", "systems_failed", "missing_features")})
     out = runs.group_by("game_date", maintain_order=True).agg(row_count=pl.col("rows_written").sum(), published_at=pl.col("at").first()).with_columns(run_id=pl.format("run-{}", "game_date"), publication_number=pl.lit(1), slate_digest=pl.lit("0"*64))
-    return {"nba_predictions.prediction_execution_log": log, "nba_predictions.prediction_worker_runs": asked, "nba_predictions.slate_publications": out}
+    return {"nba_predictions.prediction_execution_log": with_next_run(log), "nba_predictions.prediction_worker_runs": asked, "nba_predictions.slate_publications": out}
 
 # %% ../../nbs/ops/61a_rehearsal.ipynb #a5a490be
 def rehearsal_frames() -> dict[str, pl.DataFrame]: # table -> rows
