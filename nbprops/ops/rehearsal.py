@@ -57,14 +57,12 @@ def shooting(n: pl.DataFrame) -> pl.DataFrame: # + counts that explain the point
     counts = dict(zip(SHOTS, (made + 3, made, free, free, 0*made, 1 + pl.col("place") % 3)))
     return n.with_columns(**{c: pl.when("played").then(e.cast(pl.Int64)) for c, e in counts.items()}, nba_player_id=(1000 + pl.col("team").rank("dense")*100 + pl.col("place")).cast(pl.Int64))
 
-# %% ../../nbs/ops/61a_rehearsal.ipynb #06bde6fc
+# %% ../../nbs/ops/61a_rehearsal.ipynb #012a3f9e
 def people_rows(n: pl.DataFrame) -> dict[str, pl.DataFrame]: # `shooting`
-    "Who is how old, and where last night's shots were taken."
+    "Who is who, and how old."
     born = pl.when(pl.col("place") % 3 == 0).then(pl.lit(date(1989, 5, 1))).when(pl.col("place") % 3 == 1).then(pl.lit(date(1994, 5, 1))).otherwise(pl.lit(date(2001, 5, 1)))
     who = n.unique("player_lookup", maintain_order=True).select("player_lookup", "season", "team_abbr", "nba_player_id", universal_player_id=pl.format("nba_{}", "nba_player_id"), player_name="player_lookup", birth_date=born)
-    last = n.filter((pl.col("game_date") == DAY) & pl.col("played"))
-    zones = last.select("game_id", "game_date", "player_lookup", "team_abbr", "nba_player_id", paint_attempts="fg_attempts", paint_makes="fg_makes", **{f"{z}_{w}": pl.lit(0) for z in ("mid_range", "three_pt") for w in ("attempts", "makes")})
-    return {"nba_reference.nba_players_registry": who, "nba_raw.player_shot_counts": zones}
+    return {"nba_reference.nba_players_registry": who}
 
 # %% ../../nbs/ops/61a_rehearsal.ipynb #f3316d36
 def form(n: pl.DataFrame) -> pl.DataFrame: # `shooting`; + recent points and usage, and the freshness score
