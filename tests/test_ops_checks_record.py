@@ -196,3 +196,15 @@ def test_the_sentence_names_the_root(world, tmp_path, monkeypatch):
     own.sql(f"UPDATE {PRED} SET line_value = line_value + 2 WHERE game_date = @d", d=DAY)
     report = validate_daily(own, DAY, only=["grade_integrity", "pvl", "line_record"])
     assert str(report).startswith("CRIT on 2026-02-10: line_record") and report.findings[0].check_id == "line_record"
+
+def test_every_command_of_a_runbook_exists():
+    "A finding that sends its reader to a command that is not there helps nobody."
+    import re
+    from typer.main import get_command
+    from nbprops.cli import app
+    root = get_command(app)
+    for id in DAMAGE:
+        for words in re.findall(r"nbprops ([a-z\-]+(?: [a-z0-9]+)?)", CHECKS[id].command):
+            at = root
+            for w in words.split():
+                if hasattr(at, "commands"): at = at.commands[w]

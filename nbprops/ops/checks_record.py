@@ -80,17 +80,17 @@ SELECT 100.0*SAFE_DIVIDE(COUNTIF(one = other), COUNT(*)) AS identical, MAX(ABS(o
 check("cross_source", "points of players and teams that two sources give alike, and the largest difference", {"identical": Limit(">= 95", ">= 90", "percent"), "largest_difference": Limit("<= 2", unit="points")}, CROSS_SOURCE,
       valid="played settled feed:box", mode="post", least=1, impact="A result may be graded against points that nobody scored.", cause="A half-loaded box, two players exchanged, or a correction that reached one feed only.", command="nbprops ingest PATH")
 
-# %% ../../nbs/ops/61f_checks_record.ipynb #00c806a1
+# %% ../../nbs/ops/61f_checks_record.ipynb #121207c7
 check("training_contamination", "training rows of 30 days in which a required feature was missing and filled", {"value": Limit("< 5", "<= 15", "percent")}, """
 SELECT 100.0*SAFE_DIVIDE(COUNTIF(f.default_feature_count > 0), COUNT(*)) AS value, COUNT(*) AS n, CAST(MIN(IF(f.default_feature_count > 0, f.game_date, NULL)) AS STRING) AS first_date
 FROM nba_predictions.ml_feature_store_v2 AS f JOIN nba_analytics.player_game_summary AS s ON s.game_id = f.game_id AND s.player_lookup = f.player_lookup AND s.game_date BETWEEN @month AND @d
 JOIN nba_reference.nba_schedule AS g ON g.game_id = f.game_id AND g.game_date BETWEEN @month AND @d
 WHERE f.game_date BETWEEN @month AND @d AND g.game_status = 3 AND f.is_training_ready AND NOT s.is_dnp AND s.points IS NOT NULL""", valid="warm", least=1,
-      impact="The next model learns invented numbers.", cause="A writer that fills what is missing, or a readiness flag that was set by hand.", command="nbprops backfill phase4 --start-date {d} --end-date {d} --processor ml_feature_store; then retrain")
+      impact="The next model learns invented numbers.", cause="A writer that fills what is missing, or a readiness flag that was set by hand.", command="nbprops backfill phase4 --start-date {d} --end-date {d} --processor ml_feature_store; then nbprops retrain")
 
-# %% ../../nbs/ops/61f_checks_record.ipynb #29322015
+# %% ../../nbs/ops/61f_checks_record.ipynb #2c59d14b
 OFFERS = f"""served AS (
-  SELECT p.game_id, p.player_lookup, CAST(p.line_value AS FLOAT64) AS line, COALESCE(p.sportsbook, '') AS book, COALESCE(p.line_snapshot_id, '') AS snapshot, COALESCE(p.as_of, p.predicted_at) AS as_of,
+  SELECT p.game_id, p.player_lookup, p.line_value AS line, COALESCE(p.sportsbook, '') AS book, COALESCE(p.line_snapshot_id, '') AS snapshot, COALESCE(p.as_of, p.predicted_at) AS as_of,
     IF(g.tip_known_at > COALESCE(p.as_of, p.predicted_at), COALESCE(g.first_game_start_utc, g.game_start_utc), g.game_start_utc) AS tip
   FROM nba_predictions.player_prop_predictions AS p JOIN nba_reference.nba_schedule AS g ON g.game_id = p.game_id AND g.game_date = @d WHERE p.game_date = @d AND p.is_active),
 offers AS (
@@ -99,7 +99,7 @@ offers AS (
   JOIN nba_reference.sportsbooks AS b ON b.bookmaker = o.bookmaker JOIN nba_reference.feeds AS f ON f.data_source = o.data_source
   WHERE o.snapshot_timestamp <= a.as_of AND IF(a.tip IS NULL, f.certifies_pregame, o.snapshot_timestamp < a.tip) AND COALESCE(o.minutes_before_tipoff > 0, TRUE)
   QUALIFY ROW_NUMBER() OVER (PARTITION BY a.game_id, a.player_lookup, a.as_of, o.bookmaker ORDER BY TIMESTAMP_TRUNC(o.snapshot_timestamp, SECOND) DESC, f.same_second_rank, f.data_source, o.snapshot_timestamp DESC) = 1),
-record AS (SELECT * FROM offers QUALIFY ROW_NUMBER() OVER (PARTITION BY game_id, player_lookup, as_of ORDER BY preference_rank, bookmaker) = 1)"""
+record AS (SELECT * FROM offers WHERE TRUE QUALIFY ROW_NUMBER() OVER (PARTITION BY game_id, player_lookup, as_of ORDER BY preference_rank, bookmaker) = 1)"""
 
 # %% ../../nbs/ops/61f_checks_record.ipynb #b0266987
 LINE_RECORD = f"""
@@ -159,7 +159,7 @@ check("identity", "players with two league ids under one name or two teams on on
       impact="One player's form is served as another's, or a row carries the wrong opponent.", cause="A trade that one feed has not heard of, or two players of one name.",
       command='nbprops query "SELECT game_date, player_full_name, team_abbr, nba_player_id FROM nba_raw.nbac_player_boxscores WHERE game_date <= DATE \'{d}\' AND player_lookup = \'NAME\' ORDER BY game_date DESC LIMIT 5"')
 
-# %% ../../nbs/ops/61f_checks_record.ipynb #3ee72e20
+# %% ../../nbs/ops/61f_checks_record.ipynb #f0e16cc5
 STAT_CORRECTIONS = r"""
 WITH graded AS (
   SELECT game_id, player_lookup, MIN(actual_points) AS low, MAX(actual_points) AS high, COUNTIF(actual_points IS NULL) AS void, COUNTIF(grade_version > 1) AS again FROM nba_predictions.prediction_accuracy
@@ -172,7 +172,7 @@ pairs AS (
 SELECT COUNTIF(stale) AS not_graded_again, COUNTIF(again AND NOT stale) AS graded_again, COUNT(*) AS n, STRING_AGG(IF(stale, player_lookup, NULL), ', ' ORDER BY player_lookup) AS note FROM pairs"""
 
 check("stat_corrections", "box rows of the last seven dates that changed after grading, not graded again and graded again", {"not_graded_again": Limit("= 0"), "graded_again": Limit("= 0", "any")}, STAT_CORRECTIONS, valid="graded graded_due", mode="post",
-      impact="Hit rates count results that the league has taken back.", cause="A statistic correction, or a box score that was loaded again in another state.", command="nbprops features --start-date {d} --end-date {d}; nbprops backfill grading --start-date {d} --end-date {d}")
+      impact="Hit rates count results that the league has taken back.", cause="A statistic correction, or a box score that was loaded again in another state.", command="nbprops backfill phase4 --start-date {d} --end-date {d}; nbprops backfill grading --start-date {d} --end-date {d}")
 
 # %% ../../nbs/ops/61f_checks_record.ipynb #9c780dd8
 RUNS_SEEN = """season AS (SELECT MIN(season_start_date) AS first FROM nba_reference.nba_seasons WHERE @d BETWEEN season_start_date AND season_end_date),
@@ -192,15 +192,15 @@ done AS (
 SELECT COUNTIF(begun IS NULL) AS missing, COUNTIF(COALESCE(begun > TIMESTAMP_ADD(due, INTERVAL 30 MINUTE), FALSE)) AS late, COUNT(*) AS n,
   STRING_AGG(CASE WHEN begun IS NULL AND tries > 0 THEN mode || ' wrote nothing' WHEN begun IS NULL THEN mode || ' did not run' WHEN begun > TIMESTAMP_ADD(due, INTERVAL 30 MINUTE) THEN mode || ' was ' || CAST(TIMESTAMP_DIFF(begun, due, MINUTE) AS STRING) || ' minutes late' END, ', ' ORDER BY due) AS note FROM done"""
 
-# %% ../../nbs/ops/61f_checks_record.ipynb #54e066db
+# %% ../../nbs/ops/61f_checks_record.ipynb #f494284b
 check("run_done", "scheduled prediction runs that are missing, and those that began late", {"missing": Limit("= 0"), "late": Limit("= 0", "any")}, RUN_DONE, valid="games scheduled", least=1,
-      impact="Players without a prediction, or predictions on lines of another hour.", cause="The scheduler is dead, the run was refused, or it was started by hand.", command="nbprops logs --service prediction-worker --since {d}; nbprops predict --mode SAME_DAY --date {d}")
+      impact="Players without a prediction, or predictions on lines of another hour.", cause="The scheduler is dead, the run was refused, or it was started by hand.", command="nbprops worker status; nbprops predict --mode SAME_DAY --date {d}")
 
-# %% ../../nbs/ops/61f_checks_record.ipynb #1f8dba35
+# %% ../../nbs/ops/61f_checks_record.ipynb #b0c8864c
 VOLUME = """
 WITH slates AS (SELECT game_date, COUNT(*) AS games FROM nba_reference.nba_schedule WHERE game_date BETWEEN @month AND @d GROUP BY game_date),
 made AS (SELECT p.game_date, p.system_id, COUNT(*)/MAX(s.games) AS k FROM nba_predictions.player_prop_predictions AS p JOIN slates AS s ON s.game_date = p.game_date WHERE p.game_date BETWEEN @month AND @d AND p.is_active GROUP BY p.game_date, p.system_id),
-past AS (SELECT game_date FROM (SELECT DISTINCT game_date FROM made WHERE game_date < @d) QUALIFY ROW_NUMBER() OVER (ORDER BY game_date DESC) <= 7),
+past AS (SELECT game_date FROM (SELECT DISTINCT game_date FROM made WHERE game_date < @d) WHERE TRUE QUALIFY ROW_NUMBER() OVER (ORDER BY game_date DESC) <= 7),
 base AS (SELECT m.system_id, SUM(m.k) AS k FROM made AS m JOIN past AS p ON p.game_date = m.game_date GROUP BY m.system_id),
 both AS (
   SELECT (SELECT SUM(k) FROM base)/NULLIF((SELECT COUNT(*) FROM past), 0) AS usual, (SELECT COUNT(*) FROM past) AS dates,
