@@ -10,6 +10,7 @@ from nbprops.ops.judge import Check, Limit, ask, ask_all, eastern, judge, proof,
 from nbprops.ops.phases import reconcile
 from nbprops.ops.rehearsal import CLOCK, DAY, broken, rehearse, rehearse_check
 from nbprops.settings import Refusal
+from tests.test_ops_checks_record import DAMAGE as RECORD
 from tests.test_ops_checks_watch import DAMAGE as WATCH
 
 PRED, ACC, PGS, STORE, CTX, RAW = ("nba_predictions.player_prop_predictions", "nba_predictions.prediction_accuracy", "nba_analytics.player_game_summary", "nba_predictions.ml_feature_store_v2",
@@ -87,7 +88,7 @@ def ask_at(world, id: str, day: date = DAY, at: datetime = CLOCK, mode: str = "f
 
 def test_every_check_has_a_bad_fixture():
     "A check without a rehearsal may be dead and nobody would know."
-    assert set(DAMAGE) | set(WATCH) == set(CHECKS)
+    assert set(DAMAGE) | set(RECORD) | set(WATCH) == set(CHECKS)
 
 def test_a_healthy_day_is_silent(world):
     "A finding on a healthy day is a false alarm."

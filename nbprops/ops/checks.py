@@ -9,28 +9,30 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 import polars as pl
 from ..data.warehouse import Warehouse
-from . import checks_facts, checks_features, checks_slate, checks_results, checks_watch
+from . import checks_facts, checks_features, checks_slate, checks_results, checks_record, checks_watch
 from .judge import CHECKS, RANK, Check, Result, Situation, ask_all, proof, situation, worst
 from .phases import reconcile
 from ..settings import Refusal, canonical_json, now, today
 
 # %% auto #0
-__all__ = ['LISTED', 'ORDER', 'RESULTS', 'MODES', 'in_order', 'catalogue', 'Report', 'first_line', 'rows_of', 'chosen',
+__all__ = ['PIPELINE', 'ORDER', 'RESULTS', 'MODES', 'in_pipeline', 'catalogue', 'Report', 'first_line', 'rows_of', 'chosen',
            'validate_daily', 'newest_run', 'changes']
 
-# %% ../../nbs/ops/62_checks.ipynb #b0997b4b
-LISTED = """schedule_loaded box_games box_rows minutes_coverage usage_coverage zone_coverage team_rows dnp_nulls rolling_recompute cross_source phase3_complete phase4_complete mlfs_coverage feature_quality feature_constants feature_ranges
-    training_contamination leak_canary line_coverage line_sources line_record schedule_moves identity line_in_game run_done prediction_volume predictions_unique system_parity attribution model_identity zero_tolerance out_players tip_guard
-    pvl direction_share edge_spread daily_signal grading_coverage grading_nonzero grade_integrity stat_corrections label_level tier_bias model_state mae_gap family_age registry_valid shadow_running signal_firing bets_published
-    quarantine_open backfill_failed drift monitor_heartbeat audit_tables_alive""".split() # from the feeds to the logs
+# %% ../../nbs/ops/62_checks.ipynb #3858de98
+PIPELINE = """schedule_loaded box_games box_rows minutes_coverage usage_coverage zone_coverage team_rows dnp_nulls rolling_recompute cross_source phase3_complete phase4_complete mlfs_coverage feature_quality
+    feature_constants feature_ranges training_contamination leak_canary line_coverage line_sources line_record schedule_moves identity line_in_game run_done prediction_volume predictions_unique system_parity
+    attribution model_identity zero_tolerance out_players tip_guard pvl direction_share edge_spread daily_signal grading_coverage grading_nonzero grade_integrity stat_corrections label_level tier_bias model_state
+    mae_gap family_age registry_valid shadow_running signal_firing bets_published quarantine_open backfill_failed drift monitor_heartbeat audit_tables_alive""".split()
 
-def in_order(ids) -> list[str]:
-    "Ids of checks from upstream to downstream; one that is not listed comes last."
-    place = {id: i for i, id in enumerate(LISTED)}
-    return sorted(ids, key=lambda id: place.get(id, len(LISTED)))
+def in_pipeline(checks: dict[str, Check], # by id
+               ) -> dict[str, Check]:
+    "The same checks in the order of the pipeline; one that it does not name is refused."
+    if lost := set(checks) - set(PIPELINE): raise Refusal(f"The pipeline does not name the check {min(lost)}", "its place among the findings is unknown", "add it to PIPELINE")
+    return {id: checks[id] for id in PIPELINE if id in checks}
 
 # %% ../../nbs/ops/62_checks.ipynb #0a06e709
-ORDER = {id: i for i, id in enumerate(in_order(CHECKS))}
+for id in in_pipeline(CHECKS): CHECKS[id] = CHECKS.pop(id)
+ORDER = {id: i for i, id in enumerate(CHECKS)}
 
 def catalogue() -> pl.DataFrame: # check, what, limits, worst, mode, valid, command
     "All checks as a table."

@@ -12,10 +12,10 @@ import polars as pl
 from ..settings import ET, Refusal, now, one_or_none
 
 # %% auto #0
-__all__ = ['RANK', 'OPERATORS', 'WORDS', 'FACTS', 'IN_USE', 'PROFILE', 'DELIVERED', 'MORNING', 'NOON', 'GRADED_BY', 'CONDITIONS',
-           'CHECKS', 'worst', 'holds', 'Limit', 'profile_in_force', 'eastern', 'query_params', 'Situation', 'situation',
-           'not_valid', 'Check', 'check', 'literal', 'proof', 'Result', 'clean', 'answer_of', 'judge', 'say', 'why',
-           'ask', 'crashed', 'ask_all']
+__all__ = ['RANK', 'OPERATORS', 'WORDS', 'FACTS', 'IN_USE', 'PROFILE', 'DELIVERED', 'MORNING', 'NOON', 'GRADED_BY', 'EARLY',
+           'SAME_DAY', 'CONDITIONS', 'CHECKS', 'worst', 'holds', 'Limit', 'profile_in_force', 'eastern', 'query_params',
+           'Situation', 'situation', 'not_valid', 'Check', 'check', 'literal', 'proof', 'Result', 'clean', 'answer_of',
+           'judge', 'say', 'why', 'ask', 'crashed', 'ask_all']
 
 # %% ../../nbs/ops/61_judge.ipynb #49788660
 RANK = {"NOT_APPLICABLE": 0, "OK": 1, "WARN": 2, "ERROR": 3, "CRIT": 4}
@@ -70,6 +70,8 @@ FACTS = """SELECT
   (SELECT COUNT(*) FROM nba_predictions.model_registry) AS models,
   (SELECT COUNT(*) FROM nba_predictions.model_registry WHERE is_production AND training_end_date < @d AND COALESCE(production_start_date, @d) <= @d) AS live,
   (SELECT model_id FROM nba_predictions.model_registry WHERE is_production ORDER BY model_family = 'v9_mae' DESC, model_family LIMIT 1) AS champion,
+  (SELECT COUNT(DISTINCT l.game_date) FROM nba_predictions.prediction_execution_log AS l JOIN nba_reference.nba_seasons AS k ON l.game_date >= k.season_start_date AND @d BETWEEN k.season_start_date AND k.season_end_date
+    WHERE l.game_date < @d AND l.prediction_run_mode IN ('EARLY', 'OVERNIGHT', 'SAME_DAY') AND l.status IN ('completed', 'partial') AND l.players_predicted > 0) AS runs_seen,
   (SELECT MIN(season_start_date) FROM nba_reference.nba_seasons WHERE season_start_date <= @d AND season_end_date >= @d) AS season_start"""
 
 # %% ../../nbs/ops/61_judge.ipynb #800b2046
@@ -100,6 +102,7 @@ def profile_in_force(tx, params: dict) -> tuple[str, ...]: # feeds
 
 # %% ../../nbs/ops/61_judge.ipynb #1c93a7d6
 MORNING, NOON, GRADED_BY = time(7), time(12), time(11)
+EARLY, SAME_DAY = time(2, 30), time(11, 30) # the OVERNIGHT run is the morning's
 
 def eastern(day: date, at: time) -> datetime: # UTC
     "An Eastern wall-clock time as an instant."
@@ -111,7 +114,8 @@ def query_params(day: date, at: datetime) -> dict:
     "The named values that every query may use."
     back = lambda n: day - timedelta(days=n)
     return dict(d=day, now=at, yesterday=back(1), next_day=day + timedelta(days=1), three=back(2), week=back(6), before=back(7), fortnight=back(14), month=back(29), base=back(66), season=back(300),
-                night=eastern(day, time(22)), settled=at - timedelta(hours=6), due_on=min(day + timedelta(days=1), at.astimezone(ET).date()), graded_until=(at.astimezone(ET) - timedelta(hours=GRADED_BY.hour)).date() - timedelta(days=1))
+                night=eastern(day, time(22)), settled=at - timedelta(hours=6), due_on=min(day + timedelta(days=1), at.astimezone(ET).date()), graded_until=(at.astimezone(ET) - timedelta(hours=GRADED_BY.hour)).date() - timedelta(days=1),
+                early=eastern(day, EARLY), overnight=eastern(day, MORNING), same_day=eastern(day, SAME_DAY), graded_by=eastern(day + timedelta(days=1), GRADED_BY))
 
 # %% ../../nbs/ops/61_judge.ipynb #5fa4db02
 @dataclass(frozen=True)
@@ -150,6 +154,7 @@ CONDITIONS = {
     "settled": (lambda s: s.hours_after_tip() >= 6, "asked from 6 h after the last tip-off"),
     "shots_due": (lambda s: s.hours_after_tip() >= 12, "play-by-play is due 12 h after the last tip-off"),
     "morning": (lambda s: s.now >= eastern(s.day, MORNING), "asked from 07:00 ET of the game day"),
+    "overnight": (lambda s: s.now >= eastern(s.day, MORNING) + timedelta(minutes=30), "asked from half an hour after the OVERNIGHT run, 07:30 ET"),
     "noon": (lambda s: s.now >= eastern(s.day, NOON), "asked from 12:00 ET of the game day"),
     "graded_due": (lambda s: s.now >= eastern(s.day + timedelta(days=1), GRADED_BY), "grading is due on the next day at 11:00 ET"),
     "slate": (lambda s: s["slate"] > 0, "no expected slate has been built for this date"),
@@ -165,6 +170,7 @@ CONDITIONS = {
     "bets": (lambda s: s["bets"] > 0, "best bets have not been chosen this season by this date"),
     "deployed": (lambda s: s["deployments"] > 0, "no deployment has been recorded"),
     "in_season": (lambda s: s.facts.get("season_start") is not None, "no season is running on this date"),
+    "scheduled": (lambda s: s["runs_seen"] >= 3, "no run was seen on three dates of this season, so none is expected"),
     "warm": (lambda s: s.facts.get("season_start") is not None and (s.day - s.facts["season_start"]).days >= 14, "the first 14 days of a season have no feature rows")}
 
 # %% ../../nbs/ops/61_judge.ipynb #0ef88a70

@@ -18,11 +18,11 @@ from .judge import CHECKS, Result, ask, eastern, situation
 from ..settings import sha256_of
 
 # %% auto #0
-__all__ = ['DAY', 'CLOCK', 'TEAMS', 'MEANS', 'SEASON', 'PROFILE', 'SYSTEMS', 'TRAINED', 'DEPLOYED', 'nights', 'named',
-           'facts_tables', 'analytics_tables', 'slate', 'feature_rows', 'precompute_tables', 'sha', 'registry_rows',
-           'predicted', 'shared_columns', 'prediction_tables', 'line_snapshots', 'log_rows', 'injury_rows',
-           'monitor_rows', 'signal_rows', 'bet_rows', 'deployment_rows', 'watched', 'rehearsal_frames', 'rehearse',
-           'broken', 'rehearse_check', 'heard']
+__all__ = ['DAY', 'CLOCK', 'TEAMS', 'MEANS', 'SEASON', 'SHOTS', 'PROFILE', 'SYSTEMS', 'TRAINED', 'DEPLOYED', 'nights', 'named',
+           'shooting', 'people_rows', 'form', 'facts_tables', 'analytics_tables', 'slate', 'feature_rows',
+           'precompute_tables', 'sha', 'registry_rows', 'predicted', 'shared_columns', 'prediction_tables',
+           'line_snapshots', 'with_next_run', 'log_rows', 'injury_rows', 'monitor_rows', 'signal_rows', 'bet_rows',
+           'deployment_rows', 'watched', 'rehearsal_frames', 'rehearse', 'broken', 'rehearse_check', 'heard']
 
 # %% ../../nbs/ops/61a_rehearsal.ipynb #001f763b
 DAY, CLOCK = date(2026, 2, 10), eastern(date(2026, 2, 11), datetime.min.replace(hour=13).time()) # the rehearsed date; the day after, 13:00 Eastern
@@ -50,6 +50,33 @@ def named(rows: pl.DataFrame) -> pl.DataFrame: # + ids, names and flags that all
         tip=pl.col("game_date").dt.combine(pl.time(19, 0)).dt.replace_time_zone("America/New_York").dt.convert_time_zone("UTC"))
     return rows.with_columns(points=pl.when(~pl.col("is_dnp")).then("points"), played=~pl.col("is_dnp"))
 
+# %% ../../nbs/ops/61a_rehearsal.ipynb #65d501b5
+SHOTS = ("fg_attempts", "fg_makes", "ft_attempts", "ft_makes", "three_pt_makes", "turnovers")
+
+def shooting(n: pl.DataFrame) -> pl.DataFrame: # + counts that explain the points, NULL for who did not play
+    "How the points came about."
+    made, free = pl.col("points")//2, pl.col("points") % 2
+    counts = dict(zip(SHOTS, (made + 3, made, free, free, 0*made, 1 + pl.col("place") % 3)))
+    return n.with_columns(**{c: pl.when("played").then(e.cast(pl.Int64)) for c, e in counts.items()}, nba_player_id=(1000 + pl.col("team").rank("dense")*100 + pl.col("place")).cast(pl.Int64))
+
+# %% ../../nbs/ops/61a_rehearsal.ipynb #012a3f9e
+def people_rows(n: pl.DataFrame) -> dict[str, pl.DataFrame]: # `shooting`
+    "Who is who, and how old."
+    born = pl.when(pl.col("place") % 3 == 0).then(pl.lit(date(1989, 5, 1))).when(pl.col("place") % 3 == 1).then(pl.lit(date(1994, 5, 1))).otherwise(pl.lit(date(2001, 5, 1)))
+    who = n.unique("player_lookup", maintain_order=True).select("player_lookup", "season", "team_abbr", "nba_player_id", universal_player_id=pl.format("nba_{}", "nba_player_id"), player_name="player_lookup", birth_date=born)
+    return {"nba_reference.nba_players_registry": who}
+
+# %% ../../nbs/ops/61a_rehearsal.ipynb #f3316d36
+def form(n: pl.DataFrame) -> pl.DataFrame: # `shooting`; + recent points and usage, and the freshness score
+    "What was known about a player before each night."
+    load = pl.col("fg_attempts") + .44*pl.col("ft_attempts") + pl.col("turnovers")
+    use = 200*load/load.sum().over("game_id", "team_abbr") # 240 minutes of the team, 24 of his
+    past = lambda e, k: e.cast(pl.Float64).shift(1).rolling_mean(k).over("player_lookup", order_by="game_date")
+    ages = pl.when(pl.col("place") % 3 == 0).then(10).when(pl.col("place") % 3 == 1).then(5).otherwise(0)
+    recent = lambda name, c: {f"{name}_last_{k}": past(pl.col(c), k) for k in (5, 10)}
+    return n.with_columns(_use=use).with_columns(**recent("points_avg", "points"), **recent("usage_rate", "_use"), points_avg_season=past(pl.col("points"), 20),
+        fatigue_score=100 - 15 - 10 - 12 - ages) # a game every night: back-to-back, four or more in a week, two or more doubles in a fortnight
+
 # %% ../../nbs/ops/61a_rehearsal.ipynb #de6ebba4
 def facts_tables(n: pl.DataFrame) -> dict[str, pl.DataFrame]:
     "Schedule, box scores and team rows as they land."
@@ -57,8 +84,8 @@ def facts_tables(n: pl.DataFrame) -> dict[str, pl.DataFrame]:
     game = n.unique("game_id", maintain_order=True).select("game_id", "game_date", "season", away_team_tricode="away", home_team_tricode="home", game_start_utc="tip", game_status=pl.when(final).then(3).otherwise(1), is_playoffs=pl.lit(False), neutral_site=pl.lit(False))
     raw = game.with_columns(nba_game_id="game_id", is_regular_season=pl.lit(True), is_all_star=pl.lit(False))
     done = n.filter(final)
-    box = done.select("game_id", "game_date", "player_lookup", "team_abbr", "points", player_full_name="player_lookup", player_status=pl.when("played").then(pl.lit("active")).otherwise(pl.lit("dnp")), minutes=pl.when("played").then(pl.lit("24:00")))
-    team = done.group_by("game_id", "game_date", "team_abbr", maintain_order=True).agg(pl.col("points").sum())
+    box = done.select("game_id", "game_date", "player_lookup", "team_abbr", "points", *SHOTS, "nba_player_id", player_full_name="player_lookup", player_status=pl.when("played").then(pl.lit("active")).otherwise(pl.lit("dnp")), minutes=pl.when("played").then(pl.lit("24:00")))
+    team = done.group_by("game_id", "game_date", "team_abbr", maintain_order=True).agg(pl.col("points", *SHOTS).sum(), overtime_periods=pl.lit(0, pl.Int64))
     return {"nba_raw.nbac_schedule": raw, "nba_reference.nba_schedule": game, "nba_raw.nbac_player_boxscores": box, "nba_raw.nbac_team_boxscore": team}
 
 # %% ../../nbs/ops/61a_rehearsal.ipynb #59abfb0f
@@ -67,7 +94,7 @@ def analytics_tables(n: pl.DataFrame) -> dict[str, pl.DataFrame]:
     done = n.filter(pl.col("game_date") <= DAY)
     when = lambda value: pl.when("played").then(value)
     pgs = done.select("game_id", "game_date", "player_lookup", "team_abbr", "opponent_team_abbr", "season", "is_dnp", "points", player_full_name="player_lookup", player_status=pl.when("played").then(pl.lit("active")).otherwise(pl.lit("dnp")),
-        minutes_played=when(24.0), usage_rate=when(20.0), has_complete_shot_zones=pl.col("played"), points_line=when(pl.col("line")), fg_attempts=when(10), fg_makes=when(5))
+        minutes_played=when(24.0), usage_rate=when(20.0), has_complete_shot_zones=pl.col("played"), points_line=when(pl.col("line")), fg_attempts="fg_attempts", fg_makes="fg_makes")
     teams = done.group_by("game_id", "game_date", "team_abbr", "opponent_team_abbr", "season", "home_game", maintain_order=True).agg(points_scored=pl.col("points").sum().clip(80, 190))
     offense = teams.with_columns(win_flag=pl.lit(True), margin_of_victory=pl.lit(1))
     defense = teams.rename({"team_abbr": "defending_team_abbr", "points_scored": "points_allowed"})
@@ -87,9 +114,8 @@ PROFILE = "box+rosters+team_box+shots+props+injuries"
 def feature_rows(n: pl.DataFrame) -> pl.DataFrame: # ml_feature_store_v2, last 30 nights
     "The feature store of the rehearsal."
     rng = np.random.default_rng(8)
-    past = lambda k: pl.col("points").cast(pl.Float64).shift(1).rolling_mean(k).over("player_lookup", order_by="game_date")
-    rows = n.with_columns(points_avg_last_5=past(5), points_avg_last_10=past(10), points_avg_season=past(20)).filter(pl.col("game_date") > DAY - timedelta(days=30))
-    made = ("points_avg_last_5", "points_avg_last_10", "points_avg_season")
+    rows = form(n).filter(pl.col("game_date") > DAY - timedelta(days=30))
+    made = ("points_avg_last_5", "points_avg_last_10", "points_avg_season", "usage_rate_last_5", "fatigue_score")
     noise = {f.name: pl.Series(f.low + (f.high - f.low)*rng.uniform(.2, .8, rows.height)) for f in FEATURES if f.name not in made}
     return rows.select("player_lookup", "game_date", "game_id", "team_abbr", "opponent_team_abbr", *made, **noise, as_of="tip", feature_version=pl.lit("v2_54features"), contract_hash=pl.lit("0"*64), quality_tier=pl.lit("gold"),
         quality_alert_level=pl.lit("green"), origin=pl.lit("live"), feed_profile=pl.lit(PROFILE), feature_quality_score=pl.lit(97.0), matchup_quality_pct=pl.lit(100.0), default_feature_count=pl.lit(0),
@@ -97,12 +123,12 @@ def feature_rows(n: pl.DataFrame) -> pl.DataFrame: # ml_feature_store_v2, last 3
 
 # %% ../../nbs/ops/61a_rehearsal.ipynb #5668a5b8
 def precompute_tables(n: pl.DataFrame) -> dict[str, pl.DataFrame]:
-    "Phase 4 of the last two nights; bare rows."
-    rows = n.filter(pl.col("game_date") >= DAY)
-    one = lambda day: rows.select("player_lookup", **{day: pl.col("game_date")})
+    "Phase 4 of the last two nights; bare rows but for recent form."
+    rows = form(n).filter(pl.col("game_date") >= DAY)
+    one = lambda day, *also: rows.select("player_lookup", *also, **{day: pl.col("game_date")})
     teams = rows.unique(["team_abbr", "game_date"], maintain_order=True).select("team_abbr", analysis_date="game_date", games_in_sample=pl.lit(15))
-    return {"nba_precompute.player_daily_cache": one("cache_date").with_columns(games_played_season=pl.lit(50)), "nba_precompute.player_shot_zone_analysis": one("analysis_date").with_columns(total_shots_last_10=pl.lit(100), games_in_sample_10=pl.lit(10)),
-            "nba_precompute.team_defense_zone_analysis": teams, "nba_precompute.player_composite_factors": rows.select("player_lookup", "game_date", "game_id", context_json=pl.lit("{}"), fatigue_score=pl.lit(90))}
+    return {"nba_precompute.player_daily_cache": one("cache_date", *(f"{k}_last_{n}" for k in ("points_avg", "usage_rate") for n in (5, 10))).with_columns(games_played_season=pl.lit(50)), "nba_precompute.player_shot_zone_analysis": one("analysis_date").with_columns(total_shots_last_10=pl.lit(100), games_in_sample_10=pl.lit(10)),
+            "nba_precompute.team_defense_zone_analysis": teams, "nba_precompute.player_composite_factors": rows.select("player_lookup", "game_date", "game_id", "fatigue_score", context_json=pl.lit("{}"))}
 
 # %% ../../nbs/ops/61a_rehearsal.ipynb #3abb7fb2
 SYSTEMS = {"catboost_v9": ("m_prod", "v9_mae", 0.0), "catboost_v9_shadow": ("m_shadow", "v9_mae", .2), "moving_average": (None, "baseline", -.2)} # system -> model, family, lean in points
@@ -144,7 +170,8 @@ def shared_columns(p: pl.DataFrame) -> pl.DataFrame: # + columns that a predicti
     return p.with_columns(line_source=pl.when("has_prop_line").then(pl.lit("ACTUAL_PROP")).otherwise(pl.lit("NO_PROP_LINE")), prediction_run_mode=pl.lit("OVERNIGHT"), model_id=pl.coalesce("model", "system_id"), model_version=pl.coalesce("model", "system_id"),
         attribution_source=pl.lit("recorded"), build_commit_sha=pl.lit("rehearsal"), confidence_score=pl.lit(.8), is_active=pl.lit(True), is_actionable=((pl.col("predicted_points") - pl.col("line_value")).abs() >= 3).fill_null(False), prediction_made_before_game=pl.lit(True), default_feature_count=pl.lit(0),
         model_file_name=file(pl.format("{}.cbm", "model")), model_sha256=hashes, model_training_start_date=file(pl.lit(date(2025, 11, 2))), model_expected_mae=file(4.8), model_expected_hit_rate=file(52.0),
-        model_trained_at=file(pl.lit(eastern(date(2026, 1, 9), datetime.min.time()))), line_snapshot_id=pl.when("has_prop_line").then(pl.format("snap-{}-{}", "game_id", "player_lookup")))
+        model_trained_at=file(pl.lit(eastern(date(2026, 1, 9), datetime.min.time()))), line_snapshot_id=pl.when("has_prop_line").then(pl.format("snap-{}-{}-draftkings", "game_id", "player_lookup")),
+        sportsbook=pl.when("has_prop_line").then(pl.lit("draftkings")), as_of="predicted_at")
 
 # %% ../../nbs/ops/61a_rehearsal.ipynb #fbb5ce9f
 def prediction_tables(p: pl.DataFrame) -> dict[str, pl.DataFrame]: # `shared_columns`
@@ -165,8 +192,16 @@ def prediction_tables(p: pl.DataFrame) -> dict[str, pl.DataFrame]: # `shared_col
 def line_snapshots(n: pl.DataFrame) -> pl.DataFrame: # raw lines of the last nine nights, two books
     "What two books showed before the tip."
     rows = n.filter((pl.col("game_date") > DAY - timedelta(days=8)) & pl.col("line").is_not_null()).join(pl.DataFrame({"bookmaker": ["draftkings", "fanduel"]}), how="cross")
-    return rows.select("game_id", "game_date", "player_lookup", "bookmaker", data_source=pl.lit("rotowire"), snapshot_id=pl.format("snap-{}-{}-{}", "game_id", "player_lookup", "bookmaker"), snapshot_timestamp=pl.col("tip") - pl.duration(minutes=90),
-        minutes_before_tipoff=pl.lit(90), points_line="line", over_price_american=pl.lit(-110), under_price_american=pl.lit(-110), tip_verified=pl.lit(True))
+    return rows.select("game_id", "game_date", "player_lookup", "bookmaker", data_source=pl.lit("rotowire"), snapshot_id=pl.format("snap-{}-{}-{}", "game_id", "player_lookup", "bookmaker"), snapshot_timestamp=pl.col("tip") - pl.duration(minutes=150),
+        minutes_before_tipoff=pl.lit(150), points_line="line", over_price_american=pl.lit(-110), under_price_american=pl.lit(-110), tip_verified=pl.lit(True))
+
+# %% ../../nbs/ops/61a_rehearsal.ipynb #09bcdfc2
+def with_next_run(log: pl.DataFrame, # prediction_execution_log
+                 ) -> pl.DataFrame:
+    "The log and, as on any day at 13:00, this morning's run for the next date."
+    on = pl.duration(days=1)
+    new = log.filter(pl.col("game_date") == DAY).with_columns(pl.col("game_date", "execution_start_timestamp") + on, execution_id=pl.format("run-{}", pl.col("game_date") + on))
+    return pl.concat([log, new])
 
 # %% ../../nbs/ops/61a_rehearsal.ipynb #f749bd6b
 def log_rows(p: pl.DataFrame) -> dict[str, pl.DataFrame]: # `shared_columns`
@@ -174,11 +209,11 @@ def log_rows(p: pl.DataFrame) -> dict[str, pl.DataFrame]: # `shared_columns`
     fresh = p.filter(pl.col("game_date") > DAY - timedelta(days=8))
     runs = fresh.group_by("game_date", "system_id", maintain_order=True).agg(rows_written=pl.len().cast(pl.Int64), at=pl.col("predicted_at").first(), players_requested=pl.col("player_lookup").n_unique().cast(pl.Int64))
     log = runs.select("game_date", "system_id", "rows_written", "players_requested", execution_id=pl.format("run-{}", "game_date"), status=pl.lit("completed"), prediction_run_mode=pl.lit("OVERNIGHT"), build_commit_sha=pl.lit("rehearsal"), deployment_revision=pl.lit("rehearsal"),
-        execution_start_timestamp="at", players_predicted="players_requested", rows_superseded=pl.lit(0), error_count=pl.lit(0), bypassed_checks=pl.lit([], pl.List(pl.String)))
+        execution_start_timestamp=pl.col("game_date").dt.combine(pl.time(7, 5)).dt.replace_time_zone("America/New_York").dt.convert_time_zone("UTC"), players_predicted="players_requested", rows_superseded=pl.lit(0), error_count=pl.lit(0), bypassed_checks=pl.lit([], pl.List(pl.String)))
     asked = fresh.filter(pl.col("system_id") == "catboost_v9").select("game_date", "player_lookup", "game_id", request_id="prediction_id", run_id=pl.format("run-{}", "game_date"), system_errors_json=pl.lit("{}"), build_commit_sha=pl.lit("rehearsal"), deployment_revision=pl.lit("rehearsal"),
         run_date="predicted_at", created_at="predicted_at", success=pl.lit(True), predictions_generated=pl.lit(3), retry_attempt=pl.lit(0), line_values_requested=pl.lit([], pl.List(pl.Float64)), **{c: pl.lit([], pl.List(pl.String)) for c in ("systems_attempted", "systems_succeeded", "systems_failed", "missing_features")})
     out = runs.group_by("game_date", maintain_order=True).agg(row_count=pl.col("rows_written").sum(), published_at=pl.col("at").first()).with_columns(run_id=pl.format("run-{}", "game_date"), publication_number=pl.lit(1), slate_digest=pl.lit("0"*64))
-    return {"nba_predictions.prediction_execution_log": log, "nba_predictions.prediction_worker_runs": asked, "nba_predictions.slate_publications": out}
+    return {"nba_predictions.prediction_execution_log": with_next_run(log), "nba_predictions.prediction_worker_runs": asked, "nba_predictions.slate_publications": out}
 
 # %% ../../nbs/ops/61a_rehearsal.ipynb #9f66510f
 def injury_rows(n: pl.DataFrame) -> pl.DataFrame: # nbac_injury_report of the last nine nights
@@ -237,9 +272,9 @@ def watched(n: pl.DataFrame, p: pl.DataFrame) -> dict[str, pl.DataFrame]: # tabl
 # %% ../../nbs/ops/61a_rehearsal.ipynb #a5a490be
 def rehearsal_frames() -> dict[str, pl.DataFrame]: # table -> rows
     "Every table of the healthy warehouse."
-    n = named(nights())
+    n = shooting(named(nights()))
     p = shared_columns(predicted(n))
-    return {**shipped(), **facts_tables(n), **analytics_tables(n), **precompute_tables(n), "nba_predictions.ml_feature_store_v2": feature_rows(n), "nba_raw.odds_api_player_points_props": line_snapshots(n),
+    return {**shipped(), **people_rows(n), **facts_tables(n), **analytics_tables(n), **precompute_tables(n), "nba_predictions.ml_feature_store_v2": feature_rows(n), "nba_raw.odds_api_player_points_props": line_snapshots(n),
             **registry_rows(), **prediction_tables(p), **log_rows(p), **watched(n, p)}
 
 # %% ../../nbs/ops/61a_rehearsal.ipynb #d38411e3
