@@ -20,16 +20,21 @@ __all__ = ['CHANNELS', 'LOG', 'CAUSES', 'SEND_SECONDS', 'LIMIT_HOURS', 'HELD', '
            'addresses', 'Heard', 'Fate', 'cause', 'send_one', 'together', 'deliver', 'send_all', 'key_of', 'payload',
            'Attempt', 'earlier', 'standing', 'claim', 'claims', 'finish', 'Told', 'notify']
 
-# %% ../../nbs/ops/68d_notify.ipynb #93f8b172
+# %% ../../nbs/ops/68d_notify.ipynb #19e63816
 CHANNELS = {"slack": "NBPROPS_SLACK_URL", "email": "NBPROPS_EMAIL_URL", "sms": "NBPROPS_SMS_URL"}
 LOG = "nba_orchestration.notification_log"
 
+def _not_ours(r: logging.LogRecord) -> bool:
+    "Whether a line was written outside the threads that send."
+    return not (r.threadName or "").startswith("notify-")
+
 def need_apprise():
-    "The apprise library, or a refusal that says how to get it; its own log is kept from spreading, because it names addresses."
+    "The apprise library, or a refusal that says how to get it; what it and its transport log names addresses, and is kept from spreading."
     try: import apprise
     except ImportError: raise Refusal("apprise is not installed", "notices travel through it, and it is an extra", "pip install 'nbprops[notify]'") from None
     logging.getLogger("apprise").setLevel(logging.DEBUG)
     logging.getLogger("apprise").propagate = False
+    logging.getLogger("urllib3.connectionpool").addFilter(_not_ours)
     return apprise
 
 # %% ../../nbs/ops/68d_notify.ipynb #389e8d45
