@@ -125,25 +125,25 @@ def mail_text(n: Notice) -> str:
     entries = [line for e in n.entries for line in (f"- {e.text}", *([f"  {e.command}"] if e.command else []))]
     return "\n".join([n.title, "", *head(n), *picks, *entries, *(left_out(n, MAIL_TOP) if n.picks else []), "", *foot(n)]).strip() + "\n"
 
-# %% ../../nbs/ops/68c_notice_render.ipynb #853b2aa3
+# %% ../../nbs/ops/68c_notice_render.ipynb #f9c9a657
 INKS = {"GREEN": ("#1b6e2c", "#7ddc92"), "YELLOW": ("#7a5200", "#f0c674"), "RED": ("#a11a1a", "#ff9a92"), "faint": ("#595959", "#b0b0b0")} # on white, on black
 _ink = lambda k: "".join(f".{name.lower()}{{color:{pair[k]};border-color:{pair[k]}}}" for name, pair in INKS.items())
 STYLE = ("body{font:16px/1.45 -apple-system,Segoe UI,Roboto,Helvetica,Arial,sans-serif;max-width:42em;margin:0 auto;padding:12px}h1{font-size:1.25em;margin:.2em 0 .6em}p{margin:.3em 0}"
-    ".pick{border-left:3px solid;padding:2px 0 2px 10px;margin:14px 0}.say{font-weight:600}.rule{border-left:3px solid;padding-left:10px}code{font-family:ui-monospace,Consolas,monospace;font-size:.9em}"
+    ".pick{border-left:3px solid #888;padding:2px 0 2px 10px;margin:14px 0}.say{font-weight:600}.rule{border-left:3px solid;padding-left:10px}code{font-family:ui-monospace,Consolas,monospace;font-size:.9em}"
     + _ink(0) + "@media (prefers-color-scheme:dark){" + _ink(1) + "}")
 
 def _p(text: str, kind: str = "") -> str:
     "A paragraph of escaped text."
     return f'<p class="{kind}">{escape(text)}</p>' if kind else f"<p>{escape(text)}</p>"
 
-# %% ../../nbs/ops/68c_notice_render.ipynb #c9e37094
+# %% ../../nbs/ops/68c_notice_render.ipynb #7b9cffad
 def _pick_html(p: Pick) -> str:
     "A pick as a block."
-    return f'<div class="pick faint">{_p(f"{p.rank}. {claim(p)}", "say plain")}{"".join(_p(d, "plain") for d in details(p))}</div>'
+    return f'<div class="pick">{_p(f"{p.rank}. {claim(p)}", "say")}{"".join(map(_p, details(p)))}</div>'
 
 def _entry_html(e: Entry) -> str:
     "An entry as a block."
-    return f"<div class=\"pick faint\">{_p(e.text, 'plain')}" + (f'<p class="plain"><code>{escape(e.command)}</code></p>' if e.command else "") + "</div>"
+    return f'<div class="pick">{_p(e.text)}' + (f"<p><code>{escape(e.command)}</code></p>" if e.command else "") + "</div>"
 
 def mail_html(n: Notice) -> str:
     "The notice as a whole HTML document."

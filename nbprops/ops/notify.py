@@ -20,7 +20,7 @@ __all__ = ['CHANNELS', 'LOG', 'CAUSES', 'SEND_SECONDS', 'LIMIT_HOURS', 'HELD', '
            'addresses', 'Heard', 'Fate', 'cause', 'send_one', 'together', 'deliver', 'send_all', 'key_of', 'payload',
            'Attempt', 'earlier', 'standing', 'claim', 'claims', 'finish', 'Told', 'notify']
 
-# %% ../../nbs/ops/68d_notify.ipynb #19e63816
+# %% ../../nbs/ops/68d_notify.ipynb #ffa3421e
 CHANNELS = {"slack": "NBPROPS_SLACK_URL", "email": "NBPROPS_EMAIL_URL", "sms": "NBPROPS_SMS_URL"}
 LOG = "nba_orchestration.notification_log"
 
@@ -29,11 +29,10 @@ def _not_ours(r: logging.LogRecord) -> bool:
     return not (r.threadName or "").startswith("notify-")
 
 def need_apprise():
-    "The apprise library, or a refusal that says how to get it; what it and its transport log names addresses, and is kept from spreading."
+    "The apprise library, or a refusal that says how to get it. Its transport logs paths of addresses, which are kept out of every log."
     try: import apprise
     except ImportError: raise Refusal("apprise is not installed", "notices travel through it, and it is an extra", "pip install 'nbprops[notify]'") from None
     logging.getLogger("apprise").setLevel(logging.DEBUG)
-    logging.getLogger("apprise").propagate = False
     logging.getLogger("urllib3.connectionpool").addFilter(_not_ours)
     return apprise
 
@@ -48,16 +47,17 @@ def addresses(channel: str, # slack, email or sms
     for sender in filter(None, found): sender.retry = 0
     return found
 
-# %% ../../nbs/ops/68d_notify.ipynb #0d8ec055
-class Heard(logging.Handler):
-    "What apprise logs in this thread, and in this thread only."
+# %% ../../nbs/ops/68d_notify.ipynb #d291f40c
+class Heard(logging.Filter):
+    "What apprise logs in this thread; it goes no further, whoever else listens."
     def __init__(self):
-        super().__init__(logging.DEBUG)
+        super().__init__()
         self.thread, self.words = threading.get_ident(), []
-    def emit(self, r: logging.LogRecord) -> None:
+    def filter(self, r: logging.LogRecord) -> bool:
         if r.thread == self.thread: self.words.append(r.getMessage())
-    def __enter__(self) -> "Heard": logging.getLogger("apprise").addHandler(self); return self
-    def __exit__(self, *_) -> None: logging.getLogger("apprise").removeHandler(self)
+        return r.thread != self.thread
+    def __enter__(self) -> "Heard": logging.getLogger("apprise").addFilter(self); return self
+    def __exit__(self, *_) -> None: logging.getLogger("apprise").removeFilter(self)
 
 CAUSES = [ # pattern in the log, is it definite, words
     (r"Connection refused", True, "the connection was refused"), (r"Failed to resolve|Name or service not known|getaddrinfo|No address associated", True, "the host is not known"),
@@ -65,7 +65,7 @@ CAUSES = [ # pattern in the log, is it definite, words
     (r"error=50[24]|\b50[24]\b.*[Gg]ateway", False, "a gateway gave up waiting; it may have arrived"), (r"error=(\d{3})", True, "the server answered {}"), (r"SMTPAuthenticationError|\(5(34|35),", True, "the mail server did not accept the login"),
     (r"\((5\d\d), b", True, "the mail server answered {}"), (r"timed out|[Tt]imeout", False, "no answer in time; it may have arrived")]
 
-# %% ../../nbs/ops/68d_notify.ipynb #6fecb22e
+# %% ../../nbs/ops/68d_notify.ipynb #8e06819f
 @dataclass(frozen=True)
 class Fate:
     "What became of a message: sent, failed (definitely not) or unknown (it may have arrived)."
@@ -80,7 +80,7 @@ def cause(words: list[str], # what apprise logged while it failed
         if m := re.search(pattern, text): return Fate("failed" if definite else "unknown", said.format(m[1] if m.re.groups else ""))
     return Fate("unknown", "the connection broke or the service said no without a reason; it may have arrived")
 
-# %% ../../nbs/ops/68d_notify.ipynb #d9657dfe
+# %% ../../nbs/ops/68d_notify.ipynb #e1a07008
 SEND_SECONDS = 30.0 # a channel that has not answered by then is given up
 
 def send_one(sender, # of one address; None when it could not be read
@@ -95,7 +95,7 @@ def send_one(sender, # of one address; None when it could not be read
         ok = post.notify(title=message.title, body=message.html if rich else message.text, body_format=form.HTML if rich else form.TEXT)
     return Fate("sent") if ok else cause(heard.words)
 
-# %% ../../nbs/ops/68d_notify.ipynb #1a2f1808
+# %% ../../nbs/ops/68d_notify.ipynb #6c5252de
 def together(fates: list[Fate]) -> Fate:
     "The fate of a channel from those of its addresses."
     lost = [f for f in fates if f.outcome != "sent"]
@@ -104,7 +104,7 @@ def together(fates: list[Fate]) -> Fate:
     if len(lost) < len(fates): return Fate("sent", f"{len(lost)} of {len(fates)} addresses did not get it: {said}")
     return Fate("unknown" if any(f.outcome == "unknown" for f in lost) else "failed", said)
 
-# %% ../../nbs/ops/68d_notify.ipynb #8b8d5d99
+# %% ../../nbs/ops/68d_notify.ipynb #f2652874
 def deliver(senders: list, message: Message, told: dict[str, Fate], # is filled
             channel: str) -> None:
     "Send to every address of a channel."
@@ -121,7 +121,7 @@ def send_all(posts: dict[str, tuple[list, Message]], # channel -> its addresses 
     answered = dict(told)
     return {c: answered.get(c, Fate("unknown", f"no answer within {seconds:g} s; it may have arrived")) for c in posts}
 
-# %% ../../nbs/ops/68d_notify.ipynb #2dfedb83
+# %% ../../nbs/ops/68d_notify.ipynb #805fe947
 LIMIT_HOURS = 6 # an alarm that lasts is told once in so many hours
 HELD = ("open", "sent", "unknown") # outcomes after which a notice is not sent again
 OPEN = "sending began and nobody wrote how it ended; it may have arrived"
@@ -134,7 +134,7 @@ def payload(n: Notice, message: Message, outcome: str) -> str: # JSON
     "What is stored of an attempt; never an address."
     return canonical_json(dict(outcome=outcome, told=[e.id for e in n.entries], title=message.title, text=message.text, notice=plain(n)))
 
-# %% ../../nbs/ops/68d_notify.ipynb #918096cd
+# %% ../../nbs/ops/68d_notify.ipynb #d7bc215d
 @dataclass
 class Attempt:
     "One row of the log."
@@ -149,7 +149,7 @@ class Attempt:
     def row(self) -> pl.DataFrame: # notification_log
         return one_row(LOG, dict(notification_id=self.id, kind=self.notice.kind, channel=self.channel, idempotency_key=self.key, status=self.status, payload_json=payload(self.notice, self.message, self.outcome), error=self.error, game_date=self.notice.day, sent_at=now()))
 
-# %% ../../nbs/ops/68d_notify.ipynb #c23407f7
+# %% ../../nbs/ops/68d_notify.ipynb #7508e281
 def earlier(tx, n: Notice, channel: str) -> pl.DataFrame: # notification_id, idempotency_key, sent_at, outcome, told; duplicates and skips left out
     "What was tried on a channel for the notice's kind and date."
     rows = tx.sql(f"SELECT notification_id, idempotency_key, sent_at, payload_json FROM {LOG} WHERE game_date = @d AND kind = @k AND channel = @c AND status IN ('SENT', 'FAILED') ORDER BY sent_at, notification_id", d=n.day, k=n.kind, c=channel)
@@ -162,7 +162,7 @@ def standing(rows: pl.DataFrame, # `earlier`
     held = rows.filter(pl.col("outcome").is_in(HELD))
     return held.filter(pl.col("sent_at") > now() - timedelta(hours=LIMIT_HOURS)) if kind in ALARMS else held
 
-# %% ../../nbs/ops/68d_notify.ipynb #f6b177e3
+# %% ../../nbs/ops/68d_notify.ipynb #04010e15
 UNDER_WAY = timedelta(minutes=5) # an open claim that is older belongs to a process that died
 
 def _why_held(by: dict) -> tuple[str, str]: # outcome: none, or unproven when the notice may not have arrived; words
@@ -173,7 +173,7 @@ def _why_held(by: dict) -> tuple[str, str]: # outcome: none, or unproven when th
     how = "whose process died" if by["outcome"] == "open" else "that nobody answered in time"
     return "unproven", f"it may have arrived by an attempt of {at} {how}; --again sends it once more"
 
-# %% ../../nbs/ops/68d_notify.ipynb #c8d0884c
+# %% ../../nbs/ops/68d_notify.ipynb #3c2e9a62
 def _duplicate(n: Notice, channel: str, by: dict | None) -> Attempt:
     "An attempt that is not made, because of an earlier one."
     outcome, why = ("none", "every entry was told before") if by is None else _why_held(by)
@@ -192,7 +192,7 @@ def claim(tx, n: Notice, channel: str, again: bool = False, # also when it may h
     tries = rows.filter(pl.col("idempotency_key") == key).height
     return Attempt(key, f"{key}#{tries + 1}", left, channel, "FAILED", "open", OPEN, render(left, channel))
 
-# %% ../../nbs/ops/68d_notify.ipynb #51673e6d
+# %% ../../nbs/ops/68d_notify.ipynb #6e813369
 def claims(wh: Warehouse, n: Notice, lines: dict[str, list | None], # `addresses` of every channel
            again: bool = False) -> dict[str, Attempt]:
     "Decide for every channel, and write the decision down before anything is sent."
@@ -203,12 +203,12 @@ def claims(wh: Warehouse, n: Notice, lines: dict[str, list | None], # `addresses
         if got.quarantined: raise Refusal("The log refused a claim", "nothing was sent, because nothing may be sent that is not on record", "nbprops validate daily shows the quarantine")
     return made
 
-def finish(wh: Warehouse, a: Attempt, fate: Fate) -> None:
-    "Write down how a claim ended."
-    a.status, a.outcome, a.error = "SENT" if fate.outcome == "sent" else "FAILED", fate.outcome, fate.error
-    wh.write(LOG, a.row())
+def finish(wh: Warehouse, made: dict[str, Attempt], fates: dict[str, Fate]) -> None:
+    "Write down how the claims ended."
+    for c, f in fates.items(): made[c].status, made[c].outcome, made[c].error = "SENT" if f.outcome == "sent" else "FAILED", f.outcome, f.error
+    if fates: wh.write(LOG, pl.concat([made[c].row() for c in fates]))
 
-# %% ../../nbs/ops/68d_notify.ipynb #055c9998
+# %% ../../nbs/ops/68d_notify.ipynb #df38beb2
 QUIET = "NOTHING_TO_SAY" # of news and alarms on a day without any; not an attempt, and not logged
 
 @dataclass(frozen=True)
@@ -226,7 +226,7 @@ class Told:
         lines = [f"  {c}: {a.status}" + (f" ({a.error})" if a.error else "") for c, a in self.attempts.items()]
         return "\n".join([self.notice.title, *lines] + ([f"Nobody was told: set {', '.join(CHANNELS.values())}"] if set(self.status().values()) == {"SKIPPED_NO_CONFIG"} else []))
 
-# %% ../../nbs/ops/68d_notify.ipynb #9dd1a239
+# %% ../../nbs/ops/68d_notify.ipynb #793419c3
 def notify(wh: Warehouse, n: Notice | Quiet,
            again: bool = False, # also what was sent, or may have been
            seconds: float = SEND_SECONDS) -> Told:
@@ -235,9 +235,7 @@ def notify(wh: Warehouse, n: Notice | Quiet,
     lines = {c: addresses(c) for c in CHANNELS}
     with step(wh, f"notify {n.kind}", "send", game_date=n.day, version=n.version, again=again) as s:
         made = claims(wh, n, lines, again)
-        open_ = {c: a for c, a in made.items() if a.outcome == "open"}
-        fates = send_all({c: (lines[c], a.message) for c, a in open_.items()}, seconds)
-        for c, fate in fates.items(): finish(wh, open_[c], fate)
+        finish(wh, made, send_all({c: (lines[c], a.message) for c, a in made.items() if a.outcome == "open"}, seconds))
         told = Told(n, made)
         s.detail |= told.status()
     return told
