@@ -119,6 +119,11 @@ def test_two_addresses_are_one_channel(wh, post, monkeypatch):
     assert told.status()["slack"] == "SENT" and told.attempts["slack"].error.startswith("1 of 3 addresses") and sorted(x["path"] for x in slack.got) == ["/a", "/c"]
     assert notify(wh, PICKS_).status()["slack"] == "DUPLICATE" and len(slack.got) == 2
 
+def test_the_library_does_not_repeat_by_itself(wh, post, monkeypatch):
+    "Fails when an address can switch on repetition behind the back of the claim."
+    monkeypatch.setenv(CHANNELS["slack"], post[0].url("x?retry=3&wait=0.1")); post[0].answer = 503
+    assert notify(wh, PICKS_).status()["slack"] == "FAILED" and len(post[0].got) == 1
+
 def test_an_address_that_cannot_be_read_is_a_failure(wh, post, monkeypatch):
     "Fails when a mistyped address is a traceback, or is shown."
     monkeypatch.setenv(CHANNELS["slack"], f"slak://{SECRET}/x")

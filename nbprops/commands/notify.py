@@ -21,7 +21,7 @@ def preview(n) -> str: # Notice or Quiet
     head = lambda c, m: f"--- {c}\n" + (f"{m.title}\n" if c == "slack" else "") # the mail's text has its title already
     return "\n".join(head(c, m) + m.text.rstrip() + "\n" for c, m in shown.items())
 
-# %% ../../nbs/commands/77c_notify_commands.ipynb #1694c73f
+# %% ../../nbs/commands/77c_notify_commands.ipynb #7c588c2c
 def notify(kind: Annotated[str, typer.Argument(help="picks, reminder, validation, drift, deployment, transition, grading or restated.")], date: Day = None,
            subset: Annotated[Optional[str], typer.Option(help="List of picks to tell, or best_bets for the published file; default: v9_high_edge_top5.")] = None,
            again: Annotated[bool, typer.Option("--again", help="Send even what was sent, or may have been.")] = False,
@@ -38,7 +38,7 @@ def notify(kind: Annotated[str, typer.Argument(help="picks, reminder, validation
     show(told.status() | dict(notice=n, errors=errors) if as_json else told, as_json)
     negative(told.exit_code == 1)
 
-# %% ../../nbs/commands/77c_notify_commands.ipynb #7553419d
+# %% ../../nbs/commands/77c_notify_commands.ipynb #ebf656dc
 def enter_notify(app: typer.Typer) -> None:
     "Add the command to an application."
     app.command("notify")(notify)

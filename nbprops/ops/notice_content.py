@@ -35,7 +35,7 @@ __all__ = ['ADVICE', 'RECORD_DAYS', 'BEST', 'TOP', 'FACTS', 'NAMES', 'UNTOLD', '
            'deployment_notice', 'transition_notice', 'grading_notice', 'restated_notice', 'reminder_notice', 'notice',
            'without']
 
-# %% ../../nbs/ops/68b_notice_content.ipynb #5f616714
+# %% ../../nbs/ops/68b_notice_content.ipynb #f20345e1
 @dataclass(frozen=True)
 class Offer:
     "The best line and price of the picked side over all books."
@@ -44,6 +44,7 @@ class Offer:
     sportsbook: str | None = None
     expected_value: float | None = None # profit per unit staked, there
 
+# %% ../../nbs/ops/68b_notice_content.ipynb #27a05ac3
 @dataclass(frozen=True)
 class Term:
     "What one feature did to a prediction."
@@ -51,7 +52,7 @@ class Term:
     shap: float                # points
     value: float | None = None
 
-# %% ../../nbs/ops/68b_notice_content.ipynb #8828c5e1
+# %% ../../nbs/ops/68b_notice_content.ipynb #8d21cf48
 @dataclass(frozen=True)
 class Pick:
     "A pick as a reader sees it; probabilities 0-1, at the line of record."
@@ -74,7 +75,7 @@ class Pick:
     model: str | None = None            # model id
     note: str | None = None             # why it was stated again
 
-# %% ../../nbs/ops/68b_notice_content.ipynb #5252b1c0
+# %% ../../nbs/ops/68b_notice_content.ipynb #0d2eeaea
 ADVICE = {"GREEN": "normal", "YELLOW": "caution", "RED": "reduce by half or skip"}
 
 @dataclass(frozen=True)
@@ -86,6 +87,7 @@ class Colour:
     @property
     def advice(self) -> str: return ADVICE[self.name]
 
+# %% ../../nbs/ops/68b_notice_content.ipynb #3b5210e9
 @dataclass(frozen=True)
 class Model:
     "The model behind a list."
@@ -97,7 +99,7 @@ class Model:
     expected_hit_rate: float | None = None # percent, at edge 3 and more
     unproven: bool = False          # the monitor has not seen enough of it
 
-# %% ../../nbs/ops/68b_notice_content.ipynb #178c9f4f
+# %% ../../nbs/ops/68b_notice_content.ipynb #fe9edf81
 RECORD_DAYS = 23
 
 @dataclass(frozen=True)
@@ -116,7 +118,7 @@ class Record:
     @property
     def interval(self) -> tuple[float, float]: return tuple(100*x for x in wilson(self.wins, self.n)) # percent, Wilson's 95 %
 
-# %% ../../nbs/ops/68b_notice_content.ipynb #9c1fed7f
+# %% ../../nbs/ops/68b_notice_content.ipynb #037156fd
 @dataclass(frozen=True)
 class Entry:
     "One thing to know."
@@ -124,6 +126,7 @@ class Entry:
     text: str
     command: str | None = None
 
+# %% ../../nbs/ops/68b_notice_content.ipynb #02fae17c
 @dataclass(frozen=True)
 class Notice:
     "Everything that a message says."
@@ -141,6 +144,7 @@ class Notice:
     @property
     def topic(self) -> str: return f"{self.kind}:{self.subset}" if self.subset else self.kind
 
+# %% ../../nbs/ops/68b_notice_content.ipynb #efbbe8c0
 @dataclass(frozen=True)
 class Quiet:
     "There is nothing to say, and why."
@@ -148,7 +152,7 @@ class Quiet:
     day: date
     why: str
 
-# %% ../../nbs/ops/68b_notice_content.ipynb #c1a14e20
+# %% ../../nbs/ops/68b_notice_content.ipynb #e75e8723
 BEST = "best_bets"
 TOP = "v9_high_edge_top5" # what is told unless another list is named
 
@@ -158,7 +162,7 @@ def unresolved(rows: pl.DataFrame, # versions of one list or file: `version`, re
     open_ = (pl.col("result").is_null() | (pl.col("result") == WITHDRAWN)).all().over("version")
     return rows.filter(open_).filter(pl.col("version") == pl.col("version").max())
 
-# %% ../../nbs/ops/68b_notice_content.ipynb #3923846f
+# %% ../../nbs/ops/68b_notice_content.ipynb #70d70782
 FACTS = """SELECT prediction_id, team_abbr, opponent_team_abbr, system_id, sportsbook, over_price_american, under_price_american, best_line, best_price_american, best_sportsbook, p_over, p_push, expected_value,
     fair_price_american, confidence_score, model_id AS source_model_id, restatement_reason FROM nba_predictions.player_prop_predictions WHERE game_date = @d"""
 NAMES = "SELECT player_lookup, MAX(player_name) AS player_name FROM nba_reference.nba_players_registry GROUP BY player_lookup"
@@ -172,12 +176,13 @@ def list_rows(tx, day: date, name: str) -> pl.DataFrame: # rows in the form of t
     return both.with_columns(*(pl.lit(None, pl.String).alias(c) for c in UNTOLD), player_name=pl.col("player_name").fill_null(pl.col("player_lookup")), predicted_points=pl.col("line_value").cast(pl.Float64) + pl.col("edge"), price_american=price,
         signal_tags=pl.lit([], pl.List(pl.String)), warning_tags=pl.concat_list("restatement_reason").list.drop_nulls(), agreeing_system_ids=pl.lit([], pl.List(pl.String)), signal_count=pl.lit(0), is_retracted=pl.lit(False))
 
+# %% ../../nbs/ops/68b_notice_content.ipynb #46f91e35
 def file_rows(tx, day: date) -> pl.DataFrame: # signal_best_bets_picks, + version
     "What the published file holds, without what was retracted."
     rows = tx.read(PICKS, day, day, where="policy = @p", p=LIVE).rename({"publication_version": "version"})
     return rows.pipe(unresolved).sort("rank")
 
-# %% ../../nbs/ops/68b_notice_content.ipynb #83f810dc
+# %% ../../nbs/ops/68b_notice_content.ipynb #0498c8ff
 def with_terms(tx, wh: Warehouse, rows: pl.DataFrame, store: Store) -> tuple[pl.DataFrame, dict[str, Bundle]]: # rows with explanation_json; models by id
     "Picks with the five terms that moved their model, and the models that could be read."
     loaded = {}
@@ -185,7 +190,7 @@ def with_terms(tx, wh: Warehouse, rows: pl.DataFrame, store: Store) -> tuple[pl.
     except Refusal: return rows, loaded
     return fresh.with_columns(explanation_json=pl.coalesce(rows["explanation_json"], "explanation_json")), loaded
 
-# %% ../../nbs/ops/68b_notice_content.ipynb #3f9abfae
+# %% ../../nbs/ops/68b_notice_content.ipynb #7916b89c
 def pick_of(p: dict, # a pick of the published file
            ) -> Pick:
     "A published pick as a reader sees it."
@@ -196,7 +201,7 @@ def pick_of(p: dict, # a pick of the published file
     same = {k: p[k] for k in ("rank", "player", "direction", "prediction", "line", "edge", "sportsbook", "price", "team", "opponent", "p_over", "p_push", "fair_odds", "expected_value")}
     return Pick(**same, offer=offer, terms=terms, model=p["source_model"], note=note)
 
-# %% ../../nbs/ops/68b_notice_content.ipynb #7d6ac545
+# %% ../../nbs/ops/68b_notice_content.ipynb #ad5bc852
 MODELS = """SELECT model_id, MAX(model_file_name) AS file, MAX(model_training_start_date) AS trained_from, MAX(model_training_end_date) AS trained_to, MAX(model_expected_mae) AS expected_mae, MAX(model_expected_hit_rate) AS expected_hit_rate
     FROM nba_predictions.player_prop_predictions WHERE game_date = @d AND is_active AND system_id = @s GROUP BY model_id ORDER BY model_id"""
 NOT_YET = ("UNPROVEN", "INSUFFICIENT") # states in which nothing is proven
@@ -208,13 +213,13 @@ def models_of(tx, day: date, system: str) -> tuple[Model, ...]:
     known = add_standing(tx, rows.with_columns(game_date=pl.lit(day)), day, day)
     return tuple(Model(**{k: r[k] for k in rows.columns}, unproven=r["monitor_state"] in NOT_YET) for r in known.iter_rows(named=True))
 
-# %% ../../nbs/ops/68b_notice_content.ipynb #8ebe14fe
+# %% ../../nbs/ops/68b_notice_content.ipynb #4be48565
 def colour_of(tx, day: date, system: str) -> Colour | None: # None when the day has no colour
     "The stored colour of a day."
     rows = tx.read(DAILY, day, day, columns=["daily_signal", "pct_over", "explanation"], where="system_id = @s", s=system)
     return Colour(*rows.row(0)) if rows.height else None
 
-# %% ../../nbs/ops/68b_notice_content.ipynb #fdfd70b4
+# %% ../../nbs/ops/68b_notice_content.ipynb #f320fb60
 def _file_record(wh: Warehouse, start: date, end: date) -> Record:
     "The record of the published file; what was retracted was not kept."
     rows = wh.read(PICKS, start, end, columns=["game_date", "publication_version", "result", "is_retracted", "model_sha256"], where="policy = @p", p=LIVE)
@@ -229,7 +234,7 @@ def record_of(wh: Warehouse, day: date, name: str, days: int = RECORD_DAYS) -> R
     r = subset_record(wh, start, end).filter(pl.col("subset_id") == name)
     return Record(start, end, *(int(r[c][0]) for c in ("wins", "losses", "pushes", "no_model"))) if r.height else Record(start, end, 0, 0)
 
-# %% ../../nbs/ops/68b_notice_content.ipynb #e788fea3
+# %% ../../nbs/ops/68b_notice_content.ipynb #40f77ea5
 @dataclass(frozen=True)
 class SlateFacts:
     "What is known of a day without picks."
@@ -249,7 +254,7 @@ class SlateFacts:
     begun: bool = False        # the first game has begun
     withdrawn: bool = False    # the list held picks, and no longer does
 
-# %% ../../nbs/ops/68b_notice_content.ipynb #49af854c
+# %% ../../nbs/ops/68b_notice_content.ipynb #753e9146
 def why_none(f: SlateFacts, edge: float = 0.0, # points the list asks for; 0 = not told
              condition: str = "ANY", # colours that the list asks for
              colour: str = "no colour") -> tuple[str, str]: # code; words after "no picks because"
@@ -264,7 +269,7 @@ def why_none(f: SlateFacts, edge: float = 0.0, # points the list asks for; 0 = n
         (off, "colour", f"the list asks for a {condition.replace('_OR_', ' or ')} day, and this one has {colour}"), (f.begun and f.fit, "begun", "the games had begun before the list was made")]
     return next(((code, words) for holds, code, words in cases if holds), ("none_passed", of))
 
-# %% ../../nbs/ops/68b_notice_content.ipynb #c54bceea
+# %% ../../nbs/ops/68b_notice_content.ipynb #bd8522b1
 COUNTED = """SELECT (SELECT COUNT(*) FROM nba_reference.nba_schedule WHERE game_date = @d) AS games,
   (SELECT COUNT(*) FROM nba_analytics.upcoming_player_game_context WHERE game_date = @d AND is_eligible) AS players,
   (SELECT COUNT(*) FROM nba_analytics.upcoming_player_game_context WHERE game_date = @d AND has_prop_line) AS lines,
@@ -276,7 +281,7 @@ DECIDED = "SELECT decision, COUNT(*) AS n, COUNT(`rank`) AS ranked FROM nba_pred
 STOPPED = "SELECT skip_reason, COUNT(*) AS n FROM nba_predictions.prediction_worker_runs WHERE game_date = @d AND run_id = @r AND skip_reason IS NOT NULL GROUP BY skip_reason ORDER BY n DESC, skip_reason"
 SERVING = "SELECT LOGICAL_OR(is_production) AS live, LOGICAL_OR(state = 'blocked') AS blocked FROM nba_predictions.model_registry WHERE model_family = @f"
 
-# %% ../../nbs/ops/68b_notice_content.ipynb #b3d145b6
+# %% ../../nbs/ops/68b_notice_content.ipynb #9a39e648
 def _halted(tx, system: str) -> str | None:
     "Why no model serves a system: its production model was blocked, and no other took its place."
     family = "v9_mae" if system == "catboost_v9" else system.removeprefix("catboost_")
@@ -289,6 +294,7 @@ def _decided(tx, day: date, system: str) -> dict: # fit, stopped
     lost = rows.filter(pl.col("ranked") == 0)
     return dict(fit=int(rows["ranked"].sum()), stopped=lost["decision"][0] if lost.height else None)
 
+# %% ../../nbs/ops/68b_notice_content.ipynb #1ac6345d
 def slate_facts(tx, day: date, system: str, edge: float = 0.0, # points the list asks for; 0 = the published file
                 withdrawn: bool = False) -> SlateFacts:
     "Count what a reason rests on."
@@ -300,7 +306,7 @@ def slate_facts(tx, day: date, system: str, edge: float = 0.0, # points the list
     if not edge and b["predictions"]: more |= _decided(tx, day, system)
     return SlateFacts(**a | b | told | more, halted=_halted(tx, system), begun=tip is not None and tip <= now(), withdrawn=withdrawn)
 
-# %% ../../nbs/ops/68b_notice_content.ipynb #80387b49
+# %% ../../nbs/ops/68b_notice_content.ipynb #de02e03b
 def _asked(wh: Warehouse, name: str) -> tuple[str, Subset | None]: # id, definition in force; None = the published file
     "The list that a name means."
     if name == BEST: return BEST, None
@@ -325,11 +331,12 @@ def picks_notice(wh: Warehouse, day: date | None = None, # Eastern date; default
     n, version = len(picks), str(rows["version"][0]) if rows.height else code
     return Notice("picks", day, f"NBA picks {day}: {n} pick{'s'*(n != 1)}" if n else f"NBA picks {day}: no picks", version, id, colour, picks, why, models, record_of(wh, day, id))
 
-# %% ../../nbs/ops/68b_notice_content.ipynb #8be4100b
+# %% ../../nbs/ops/68b_notice_content.ipynb #17074e6f
 def digest(*words: str) -> str: # 12 hex digits
     "A short name for a set of words."
     return sha256_of("|".join(sorted(words)))[:12]
 
+# %% ../../nbs/ops/68b_notice_content.ipynb #aee831de
 def validation_notice(wh: Warehouse, day: date | None = None) -> Notice | Quiet:
     "The grave findings of the newest validation of a date; default: of the newest validated date."
     from nbprops.ops.daily_page import newest_day
@@ -342,7 +349,7 @@ def validation_notice(wh: Warehouse, day: date | None = None) -> Notice | Quiet:
     entries = tuple(said(r, json.loads(r["detail_json"])) for r in grave.iter_rows(named=True)) # a handful
     return Notice("validation", day, f"Validation {day}: {len(entries)} grave finding{'s'*(len(entries) > 1)}", digest(*(f"{r[0]}{r[1]}" for r in grave.select("check_id", "verdict").iter_rows())), entries=entries)
 
-# %% ../../nbs/ops/68b_notice_content.ipynb #6aa8fe37
+# %% ../../nbs/ops/68b_notice_content.ipynb #34a0fe8f
 SERVED = "SELECT service, commit_sha, deployed_at, is_healthy FROM nba_orchestration.deployments QUALIFY ROW_NUMBER() OVER (PARTITION BY service ORDER BY deployed_at DESC, deployment_id DESC) = 1 ORDER BY service"
 
 def drift_notice(wh: Warehouse, day: date | None = None, commit: str | None = None, # default: of this build
@@ -356,7 +363,7 @@ def drift_notice(wh: Warehouse, day: date | None = None, commit: str | None = No
     entries = tuple(Entry(r["service"], f"{r['service']} runs {r['commit_sha'][:12]} since {r['deployed_at']:%Y-%m-%d %H:%M} UTC, this build is {here[:12]}", f"nbprops deploy {r['service']}") for r in off.iter_rows(named=True))
     return Notice("drift", day, f"Drift {day}: {len(entries)} service{'s'*(len(entries) > 1)} of another build", digest(here, *(f"{r[0]}{r[1]}" for r in off.select("service", "commit_sha").iter_rows())), entries=entries)
 
-# %% ../../nbs/ops/68b_notice_content.ipynb #d1e47d13
+# %% ../../nbs/ops/68b_notice_content.ipynb #966ee31c
 def deployment_notice(wh: Warehouse, day: date | None = None) -> Notice | Quiet:
     "What was deployed on an Eastern date."
     day = day or today()
@@ -366,7 +373,7 @@ def deployment_notice(wh: Warehouse, day: date | None = None) -> Notice | Quiet:
     entries = tuple(Entry(r["deployment_id"], words(r), None if r["is_healthy"] else "nbprops worker status") for r in rows.iter_rows(named=True))
     return Notice("deployment", day, f"Deployments {day}: {len(entries)}", entries[-1].id, entries=entries)
 
-# %% ../../nbs/ops/68b_notice_content.ipynb #91c4e73e
+# %% ../../nbs/ops/68b_notice_content.ipynb #c296ed0a
 MOVES = "SELECT h.transition_id, h.model_id, h.from_state, h.to_state, h.reason, h.actor, h.is_override, h.override_expires_at, h.occurred_at, r.model_family FROM nba_predictions.model_registry_history AS h LEFT JOIN nba_predictions.model_registry AS r ON r.model_id = h.model_id ORDER BY h.transition_id"
 
 def transition_notice(wh: Warehouse, day: date | None = None) -> Notice | Quiet:
@@ -379,7 +386,7 @@ def transition_notice(wh: Warehouse, day: date | None = None) -> Notice | Quiet:
     entries = tuple(Entry(r["transition_id"], words(r)) for r in rows.iter_rows(named=True))
     return Notice("transition", day, f"Registry {day}: {len(entries)} transition{'s'*(len(entries) > 1)}", entries[-1].id, entries=entries)
 
-# %% ../../nbs/ops/68b_notice_content.ipynb #07c6c4a4
+# %% ../../nbs/ops/68b_notice_content.ipynb #d3ec799d
 GRADES = """SELECT system_id, COUNT(CASE result WHEN 'WIN' THEN 1 END) AS w, COUNT(CASE result WHEN 'LOSS' THEN 1 END) AS l, COUNT(CASE result WHEN 'PUSH' THEN 1 END) AS p, COUNT(CASE result WHEN 'VOID' THEN 1 END) AS v, COUNT(*) AS n, CAST(SUM(grade_version) AS INT64) AS versions, AVG(predicted_points - line_value) AS pvl
   FROM nba_predictions.prediction_accuracy WHERE game_date = @d GROUP BY system_id ORDER BY system_id"""
 UNGRADED = """SELECT COUNT(DISTINCT p.game_id) AS games, COUNT(DISTINCT a.game_id) AS done FROM nba_predictions.player_prop_predictions AS p
@@ -391,6 +398,7 @@ def _graded_words(r: dict) -> str:
     rate = f", {100*r['w']/n:.1f} % [{100*low:.0f}, {100*high:.0f}] of {n}" if n else ""
     return f"{r['system_id']}: {r['w']}-{r['l']}-{r['p']}-{r['v']} (W-L-P-V){rate}" + (f", mean(pred - line) {r['pvl']:+.2f}" if r["pvl"] is not None else "")
 
+# %% ../../nbs/ops/68b_notice_content.ipynb #98df271e
 def grading_notice(wh: Warehouse, day: date | None = None) -> Notice | Quiet:
     "The grades of a date, once they are complete; default: yesterday."
     day = day or today() - timedelta(days=1)
@@ -399,7 +407,7 @@ def grading_notice(wh: Warehouse, day: date | None = None) -> Notice | Quiet:
     entries = tuple(Entry(r["system_id"], _graded_words(r)) for r in rows.iter_rows(named=True))
     return Notice("grading", day, f"Grading {day} complete: {done} game{'s'*(done != 1)}", f"{rows['n'].sum()}.{rows['versions'].sum()}", entries=entries)
 
-# %% ../../nbs/ops/68b_notice_content.ipynb #7a745d99
+# %% ../../nbs/ops/68b_notice_content.ipynb #a537b0e4
 TOLD_AGAIN = {"tip_moved": "its tip-off moved", "late_scratch": "the player was ruled out late", "available_again": "the player is available again"}
 
 def restated_notice(wh: Warehouse, day: date | None = None) -> Notice | Quiet:
@@ -412,7 +420,7 @@ def restated_notice(wh: Warehouse, day: date | None = None) -> Notice | Quiet:
     if not gone + again: return Quiet("restated", day, f"no published pick of {day} was retracted or stated again")
     return Notice("restated", day, f"NBA picks {day}: {len(gone)} retracted, {len(again)} stated again", str(rows["publication_version"][0]), entries=(*gone, *again))
 
-# %% ../../nbs/ops/68b_notice_content.ipynb #4d6758f0
+# %% ../../nbs/ops/68b_notice_content.ipynb #dc3dd13a
 def reminder_notice(wh: Warehouse, day: date | None = None) -> Notice | Quiet:
     "The families that are due for training."
     found = remind(wh, day or today())
@@ -422,7 +430,7 @@ def reminder_notice(wh: Warehouse, day: date | None = None) -> Notice | Quiet:
     entries = tuple(Entry(r["model_family"], f"{r['model_family']}: {age(r)} ({r['urgency']}), trained to {r['trained_to'] or 'an unknown day'}", r["command"]) for r in due.iter_rows(named=True))
     return Notice("reminder", found.on, f"Retrain reminder {found.on}: {found.urgency}", digest(found.urgency, *(e.id for e in entries)), entries=entries)
 
-# %% ../../nbs/ops/68b_notice_content.ipynb #8efdb814
+# %% ../../nbs/ops/68b_notice_content.ipynb #bbb90631
 KINDS = {"picks": picks_notice, "reminder": reminder_notice, "validation": validation_notice, "drift": drift_notice, "deployment": deployment_notice, "transition": transition_notice, "grading": grading_notice, "restated": restated_notice}
 ALARMS, NEWS = ("validation", "drift"), ("deployment", "transition", "restated")
 
@@ -433,6 +441,7 @@ def notice(wh: Warehouse, kind: str, day: date | None = None, name: str | None =
     if name and kind != "picks": raise Refusal("--subset was given", f"only picks come in lists, and this is {kind}", "leave --subset out")
     return picks_notice(wh, day, name or TOP) if kind == "picks" else KINDS[kind](wh, day)
 
+# %% ../../nbs/ops/68b_notice_content.ipynb #1984d5be
 def without(n: Notice, told: set[str], # ids of entries that were told
            ) -> Notice | None: # None when nothing is left
     "News without what was told before."

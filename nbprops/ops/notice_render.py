@@ -16,20 +16,22 @@ __all__ = ['CAUTION', 'SLACK_TOP', 'MAIL_TOP', 'SMS_TOP', 'SLACK_ENTRIES', 'INKS
            'foot', 'head', 'left_out', 'calm', 'slack_text', 'mail_text', 'mail_html', 'plain_letters', 'sms_pick',
            'cut', 'sms_text', 'Message', 'render']
 
-# %% ../../nbs/ops/68c_notice_render.ipynb #d9e502bc
+# %% ../../nbs/ops/68c_notice_render.ipynb #ea62d50f
 def joined(*parts: str | None, sep: str = ", ") -> str:
     "What is there, joined."
     return sep.join(p for p in parts if p)
 
+# %% ../../nbs/ops/68c_notice_render.ipynb #0c65e0b4
 def at(price: int | None, book: str | None) -> str: # empty when neither is known
     "A price and its book."
     return joined(f"{price:+d}" if price is not None else None, book, sep=" ")
 
+# %% ../../nbs/ops/68c_notice_render.ipynb #ebfa6bec
 def worth(ev: float | None) -> str: # empty when unknown
     "An expected value: profit per unit staked."
     return "" if ev is None else f"expected value {ev:+.2f} per unit"
 
-# %% ../../nbs/ops/68c_notice_render.ipynb #ceebb6f9
+# %% ../../nbs/ops/68c_notice_render.ipynb #706c179b
 def claim(p: Pick) -> str:
     "The pick in one line: who, which side of which line, and by how much."
     teams = f" ({joined(p.team, p.opponent, sep=' - ')})" if p.team or p.opponent else ""
@@ -42,7 +44,7 @@ def best(o: Offer | None) -> str: # empty when unknown
     price = at(o.price, o.sportsbook)
     return joined(f"best on offer {o.line:g}" + (f" at {price}" if price else ""), worth(o.expected_value))
 
-# %% ../../nbs/ops/68c_notice_render.ipynb #5cac3210
+# %% ../../nbs/ops/68c_notice_render.ipynb #f3466dfe
 def chances(p: Pick) -> str: # empty when nothing is known
     "P(over), P(push), fair odds and expected value at the line of record."
     share = lambda name, v: f"{name} {100*v:.0f} %" if v is not None else None
@@ -53,13 +55,13 @@ def because(p: Pick) -> str: # empty without terms
     one = lambda t: t.feature + (f" {t.value:g}" if t.value is not None else "") + f" ({t.shap:+.2f})"
     return "moved by " + ", ".join(map(one, p.terms)) if p.terms else ""
 
-# %% ../../nbs/ops/68c_notice_render.ipynb #11ae5f18
+# %% ../../nbs/ops/68c_notice_render.ipynb #182c9c70
 def details(p: Pick) -> list[str]:
     "What stands below a pick, one line each; only what is known."
     again = f"note: {p.note.replace('_', ' ')}" if p.note else ""
     return [line for line in (best(p.offer), chances(p), because(p), again) if line]
 
-# %% ../../nbs/ops/68c_notice_render.ipynb #9c5faf84
+# %% ../../nbs/ops/68c_notice_render.ipynb #6ba15fc5
 def colour_line(c: Colour | None) -> str: # empty without a colour
     "The daily signal and its advice."
     return "" if c is None else f"{c.name}: {c.advice} ({c.pct_over:.1f} % of the slate OVER" + (f"; {c.why})" if c.why else ")")
@@ -70,7 +72,7 @@ def model_line(m: Model) -> str:
     expected = joined(f"MAE {m.expected_mae:.2f}" if m.expected_mae is not None else None, f"hit rate {m.expected_hit_rate:.1f} % at edge 3+" if m.expected_hit_rate is not None else None)
     return joined(f"Model {m.file or m.model_id}" + (" (unproven)" if m.unproven else ""), window, f"expected {expected}" if expected else None)
 
-# %% ../../nbs/ops/68c_notice_render.ipynb #7f9d728e
+# %% ../../nbs/ops/68c_notice_render.ipynb #a2b8f01f
 def record_line(r: Record | None) -> str: # empty without a record
     "What the list was worth, as published."
     if r is None: return ""
@@ -85,7 +87,7 @@ def subset_line(n: Notice) -> str: # empty for other kinds
     name = "the published best bets" if n.subset == BEST else n.subset
     return f"{n.day}, {name}" + (f", version {n.version}" if n.version.isdigit() else "")
 
-# %% ../../nbs/ops/68c_notice_render.ipynb #e83fe09f
+# %% ../../nbs/ops/68c_notice_render.ipynb #118b8242
 CAUTION = "A colour describes a slate and changes no pick; an interval treats the picks of a day as independent, which they are not."
 
 def foot(n: Notice) -> list[str]:
@@ -101,7 +103,7 @@ def left_out(n: Notice, top: int) -> list[str]: # one line, or none
     more = max(len(n.picks), len(n.entries)) - top
     return [f"and {more} more"] if more > 0 else []
 
-# %% ../../nbs/ops/68c_notice_render.ipynb #303d3259
+# %% ../../nbs/ops/68c_notice_render.ipynb #21a57f83
 SLACK_TOP, MAIL_TOP, SMS_TOP, SLACK_ENTRIES = 5, 10, 3, 20
 
 def calm(text: str) -> str:
@@ -112,20 +114,21 @@ def _entry_lines(e: Entry) -> list[str]:
     "An entry and its command."
     return [f"• {e.text}"] + ([f"   `{e.command}`"] if e.command else [])
 
+# %% ../../nbs/ops/68c_notice_render.ipynb #6ec54148
 def slack_text(n: Notice) -> str:
     "The notice as Slack shows it, below its title."
     picks = [line for p in n.picks[:SLACK_TOP] for line in (f"*{p.rank}. {claim(p)}*", *(f"   {d}" for d in details(p)))]
     entries = [line for e in n.entries[:SLACK_ENTRIES] for line in _entry_lines(e)]
     return calm("\n".join([*head(n), *picks, *entries, *left_out(n, SLACK_TOP if n.picks else SLACK_ENTRIES), *foot(n)]))
 
-# %% ../../nbs/ops/68c_notice_render.ipynb #c3ad929e
+# %% ../../nbs/ops/68c_notice_render.ipynb #857940f3
 def mail_text(n: Notice) -> str:
     "The notice as plain text, with its title."
     picks = [line for p in n.picks[:MAIL_TOP] for line in ("", f"{p.rank}. {claim(p)}", *(f"   {d}" for d in details(p)))]
     entries = [line for e in n.entries for line in (f"- {e.text}", *([f"  {e.command}"] if e.command else []))]
     return "\n".join([n.title, "", *head(n), *picks, *entries, *(left_out(n, MAIL_TOP) if n.picks else []), "", *foot(n)]).strip() + "\n"
 
-# %% ../../nbs/ops/68c_notice_render.ipynb #f9c9a657
+# %% ../../nbs/ops/68c_notice_render.ipynb #a273a766
 INKS = {"GREEN": ("#1b6e2c", "#7ddc92"), "YELLOW": ("#7a5200", "#f0c674"), "RED": ("#a11a1a", "#ff9a92"), "faint": ("#595959", "#b0b0b0")} # on white, on black
 _ink = lambda k: "".join(f".{name.lower()}{{color:{pair[k]};border-color:{pair[k]}}}" for name, pair in INKS.items())
 STYLE = ("body{font:16px/1.45 -apple-system,Segoe UI,Roboto,Helvetica,Arial,sans-serif;max-width:42em;margin:0 auto;padding:12px}h1{font-size:1.25em;margin:.2em 0 .6em}p{margin:.3em 0}"
@@ -136,7 +139,7 @@ def _p(text: str, kind: str = "") -> str:
     "A paragraph of escaped text."
     return f'<p class="{kind}">{escape(text)}</p>' if kind else f"<p>{escape(text)}</p>"
 
-# %% ../../nbs/ops/68c_notice_render.ipynb #7b9cffad
+# %% ../../nbs/ops/68c_notice_render.ipynb #bece5a2a
 def _pick_html(p: Pick) -> str:
     "A pick as a block."
     return f'<div class="pick">{_p(f"{p.rank}. {claim(p)}", "say")}{"".join(map(_p, details(p)))}</div>'
@@ -145,6 +148,7 @@ def _entry_html(e: Entry) -> str:
     "An entry as a block."
     return f'<div class="pick">{_p(e.text)}' + (f"<p><code>{escape(e.command)}</code></p>" if e.command else "") + "</div>"
 
+# %% ../../nbs/ops/68c_notice_render.ipynb #7dd6ce44
 def mail_html(n: Notice) -> str:
     "The notice as a whole HTML document."
     tone = n.colour.name.lower() if n.colour else ""
@@ -152,13 +156,14 @@ def mail_html(n: Notice) -> str:
     body = [f"<h1>{escape(n.title)}</h1>", *top, *map(_pick_html, n.picks[:MAIL_TOP]), *map(_entry_html, n.entries), *(map(_p, left_out(n, MAIL_TOP)) if n.picks else ()), *(_p(x, "faint") for x in foot(n))]
     return f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><meta name="color-scheme" content="light dark"><meta name="supported-color-schemes" content="light dark"><title>{escape(n.title)}</title><style>{STYLE}</style></head><body>{"".join(body)}</body></html>'
 
-# %% ../../nbs/ops/68c_notice_render.ipynb #8403304c
+# %% ../../nbs/ops/68c_notice_render.ipynb #ec295491
 SMS_LENGTH = 306 # two joined messages of 153 characters
 
 def plain_letters(text: str) -> str: # ASCII
     "A text without accents and typographic signs."
     return unicodedata.normalize("NFKD", text.replace("–", "-").replace("ø", "o").replace("ł", "l").replace("đ", "d")).encode("ascii", "ignore").decode()
 
+# %% ../../nbs/ops/68c_notice_render.ipynb #78947349
 def sms_pick(p: Pick) -> str:
     "A pick in some forty characters."
     o = p.offer
@@ -170,7 +175,7 @@ def cut(text: str, most: int = SMS_LENGTH) -> str:
     "A text that fits."
     return text if len(text) <= most else text[:most - 3].rstrip() + "..."
 
-# %% ../../nbs/ops/68c_notice_render.ipynb #ba106cef
+# %% ../../nbs/ops/68c_notice_render.ipynb #cfbdddae
 def sms_text(n: Notice) -> str: # ASCII, at most `SMS_LENGTH`
     "The notice for a telephone."
     if n.picks: said = [f"NBA {n.day:%m-%d}", *map(sms_pick, n.picks[:SMS_TOP])]
@@ -178,7 +183,7 @@ def sms_text(n: Notice) -> str: # ASCII, at most `SMS_LENGTH`
     else: said = [n.title, *(e.text for e in n.entries[:SMS_TOP]), *left_out(n, SMS_TOP)]
     return cut(plain_letters("\n".join(said)))
 
-# %% ../../nbs/ops/68c_notice_render.ipynb #ccf04801
+# %% ../../nbs/ops/68c_notice_render.ipynb #465f804c
 @dataclass(frozen=True)
 class Message:
     "A rendered notice."

@@ -20,7 +20,7 @@ __all__ = ['CHANNELS', 'LOG', 'CAUSES', 'SEND_SECONDS', 'LIMIT_HOURS', 'HELD', '
            'addresses', 'Heard', 'Fate', 'cause', 'send_one', 'together', 'deliver', 'send_all', 'key_of', 'payload',
            'Attempt', 'earlier', 'standing', 'claim', 'claims', 'finish', 'Told', 'notify']
 
-# %% ../../nbs/ops/68d_notify.ipynb #ffa3421e
+# %% ../../nbs/ops/68d_notify.ipynb #7426e4c1
 CHANNELS = {"slack": "NBPROPS_SLACK_URL", "email": "NBPROPS_EMAIL_URL", "sms": "NBPROPS_SMS_URL"}
 LOG = "nba_orchestration.notification_log"
 
@@ -28,6 +28,7 @@ def _not_ours(r: logging.LogRecord) -> bool:
     "Whether a line was written outside the threads that send."
     return not (r.threadName or "").startswith("notify-")
 
+# %% ../../nbs/ops/68d_notify.ipynb #22c3a167
 def need_apprise():
     "The apprise library, or a refusal that says how to get it. Its transport logs paths of addresses, which are kept out of every log."
     try: import apprise
@@ -36,7 +37,7 @@ def need_apprise():
     logging.getLogger("urllib3.connectionpool").addFilter(_not_ours)
     return apprise
 
-# %% ../../nbs/ops/68d_notify.ipynb #389e8d45
+# %% ../../nbs/ops/68d_notify.ipynb #86c665fd
 def addresses(channel: str, # slack, email or sms
              ) -> list | None: # one sender per address, None for one that cannot be read; None when the channel is not configured
     "The addresses of a channel. Apprise's own repetition is switched off: what was perhaps sent must not be sent again."
@@ -47,7 +48,7 @@ def addresses(channel: str, # slack, email or sms
     for sender in filter(None, found): sender.retry = 0
     return found
 
-# %% ../../nbs/ops/68d_notify.ipynb #d291f40c
+# %% ../../nbs/ops/68d_notify.ipynb #9956797f
 class Heard(logging.Filter):
     "What apprise logs in this thread; it goes no further, whoever else listens."
     def __init__(self):
@@ -65,7 +66,7 @@ CAUSES = [ # pattern in the log, is it definite, words
     (r"error=50[24]|\b50[24]\b.*[Gg]ateway", False, "a gateway gave up waiting; it may have arrived"), (r"error=(\d{3})", True, "the server answered {}"), (r"SMTPAuthenticationError|\(5(34|35),", True, "the mail server did not accept the login"),
     (r"\((5\d\d), b", True, "the mail server answered {}"), (r"timed out|[Tt]imeout", False, "no answer in time; it may have arrived")]
 
-# %% ../../nbs/ops/68d_notify.ipynb #8e06819f
+# %% ../../nbs/ops/68d_notify.ipynb #b00eab26
 @dataclass(frozen=True)
 class Fate:
     "What became of a message: sent, failed (definitely not) or unknown (it may have arrived)."
@@ -80,7 +81,7 @@ def cause(words: list[str], # what apprise logged while it failed
         if m := re.search(pattern, text): return Fate("failed" if definite else "unknown", said.format(m[1] if m.re.groups else ""))
     return Fate("unknown", "the connection broke or the service said no without a reason; it may have arrived")
 
-# %% ../../nbs/ops/68d_notify.ipynb #e1a07008
+# %% ../../nbs/ops/68d_notify.ipynb #2e7630ce
 SEND_SECONDS = 30.0 # a channel that has not answered by then is given up
 
 def send_one(sender, # of one address; None when it could not be read
@@ -95,7 +96,7 @@ def send_one(sender, # of one address; None when it could not be read
         ok = post.notify(title=message.title, body=message.html if rich else message.text, body_format=form.HTML if rich else form.TEXT)
     return Fate("sent") if ok else cause(heard.words)
 
-# %% ../../nbs/ops/68d_notify.ipynb #6c5252de
+# %% ../../nbs/ops/68d_notify.ipynb #7c0d6b1e
 def together(fates: list[Fate]) -> Fate:
     "The fate of a channel from those of its addresses."
     lost = [f for f in fates if f.outcome != "sent"]
@@ -104,7 +105,7 @@ def together(fates: list[Fate]) -> Fate:
     if len(lost) < len(fates): return Fate("sent", f"{len(lost)} of {len(fates)} addresses did not get it: {said}")
     return Fate("unknown" if any(f.outcome == "unknown" for f in lost) else "failed", said)
 
-# %% ../../nbs/ops/68d_notify.ipynb #f2652874
+# %% ../../nbs/ops/68d_notify.ipynb #b4c88b21
 def deliver(senders: list, message: Message, told: dict[str, Fate], # is filled
             channel: str) -> None:
     "Send to every address of a channel."
@@ -121,7 +122,7 @@ def send_all(posts: dict[str, tuple[list, Message]], # channel -> its addresses 
     answered = dict(told)
     return {c: answered.get(c, Fate("unknown", f"no answer within {seconds:g} s; it may have arrived")) for c in posts}
 
-# %% ../../nbs/ops/68d_notify.ipynb #805fe947
+# %% ../../nbs/ops/68d_notify.ipynb #9dcd26a3
 LIMIT_HOURS = 6 # an alarm that lasts is told once in so many hours
 HELD = ("open", "sent", "unknown") # outcomes after which a notice is not sent again
 OPEN = "sending began and nobody wrote how it ended; it may have arrived"
@@ -130,11 +131,12 @@ def key_of(n: Notice, channel: str) -> str:
     "What makes two notices the same: date, kind, version and channel."
     return f"{n.day}|{n.topic}|{n.version}|{channel}"
 
+# %% ../../nbs/ops/68d_notify.ipynb #03220f68
 def payload(n: Notice, message: Message, outcome: str) -> str: # JSON
     "What is stored of an attempt; never an address."
     return canonical_json(dict(outcome=outcome, told=[e.id for e in n.entries], title=message.title, text=message.text, notice=plain(n)))
 
-# %% ../../nbs/ops/68d_notify.ipynb #d7bc215d
+# %% ../../nbs/ops/68d_notify.ipynb #02fd3925
 @dataclass
 class Attempt:
     "One row of the log."
@@ -149,20 +151,21 @@ class Attempt:
     def row(self) -> pl.DataFrame: # notification_log
         return one_row(LOG, dict(notification_id=self.id, kind=self.notice.kind, channel=self.channel, idempotency_key=self.key, status=self.status, payload_json=payload(self.notice, self.message, self.outcome), error=self.error, game_date=self.notice.day, sent_at=now()))
 
-# %% ../../nbs/ops/68d_notify.ipynb #7508e281
+# %% ../../nbs/ops/68d_notify.ipynb #1353fa03
 def earlier(tx, n: Notice, channel: str) -> pl.DataFrame: # notification_id, idempotency_key, sent_at, outcome, told; duplicates and skips left out
     "What was tried on a channel for the notice's kind and date."
     rows = tx.sql(f"SELECT notification_id, idempotency_key, sent_at, payload_json FROM {LOG} WHERE game_date = @d AND kind = @k AND channel = @c AND status IN ('SENT', 'FAILED') ORDER BY sent_at, notification_id", d=n.day, k=n.kind, c=channel)
     said = [json.loads(x) for x in rows["payload_json"]] # a handful
     return rows.drop("payload_json").with_columns(outcome=pl.Series([s["outcome"] for s in said], dtype=pl.String), told=pl.Series([s["told"] for s in said], dtype=pl.List(pl.String)))
 
+# %% ../../nbs/ops/68d_notify.ipynb #d363087b
 def standing(rows: pl.DataFrame, # `earlier`
              kind: str) -> pl.DataFrame:
     "The attempts that keep a notice from being sent again."
     held = rows.filter(pl.col("outcome").is_in(HELD))
     return held.filter(pl.col("sent_at") > now() - timedelta(hours=LIMIT_HOURS)) if kind in ALARMS else held
 
-# %% ../../nbs/ops/68d_notify.ipynb #04010e15
+# %% ../../nbs/ops/68d_notify.ipynb #544164ca
 UNDER_WAY = timedelta(minutes=5) # an open claim that is older belongs to a process that died
 
 def _why_held(by: dict) -> tuple[str, str]: # outcome: none, or unproven when the notice may not have arrived; words
@@ -173,12 +176,13 @@ def _why_held(by: dict) -> tuple[str, str]: # outcome: none, or unproven when th
     how = "whose process died" if by["outcome"] == "open" else "that nobody answered in time"
     return "unproven", f"it may have arrived by an attempt of {at} {how}; --again sends it once more"
 
-# %% ../../nbs/ops/68d_notify.ipynb #3c2e9a62
+# %% ../../nbs/ops/68d_notify.ipynb #76790239
 def _duplicate(n: Notice, channel: str, by: dict | None) -> Attempt:
     "An attempt that is not made, because of an earlier one."
     outcome, why = ("none", "every entry was told before") if by is None else _why_held(by)
     return Attempt(key_of(n, channel), f"{key_of(n, channel)}#dup-{uuid.uuid4().hex[:8]}", n, channel, "DUPLICATE", outcome, why, render(n, channel))
 
+# %% ../../nbs/ops/68d_notify.ipynb #8055dc45
 def claim(tx, n: Notice, channel: str, again: bool = False, # also when it may have arrived
          ) -> Attempt: # DUPLICATE, or an open claim
     "Claim a notice for a channel, in the transaction in which it was found free."
@@ -192,7 +196,7 @@ def claim(tx, n: Notice, channel: str, again: bool = False, # also when it may h
     tries = rows.filter(pl.col("idempotency_key") == key).height
     return Attempt(key, f"{key}#{tries + 1}", left, channel, "FAILED", "open", OPEN, render(left, channel))
 
-# %% ../../nbs/ops/68d_notify.ipynb #6e813369
+# %% ../../nbs/ops/68d_notify.ipynb #24b49f31
 def claims(wh: Warehouse, n: Notice, lines: dict[str, list | None], # `addresses` of every channel
            again: bool = False) -> dict[str, Attempt]:
     "Decide for every channel, and write the decision down before anything is sent."
@@ -203,12 +207,13 @@ def claims(wh: Warehouse, n: Notice, lines: dict[str, list | None], # `addresses
         if got.quarantined: raise Refusal("The log refused a claim", "nothing was sent, because nothing may be sent that is not on record", "nbprops validate daily shows the quarantine")
     return made
 
+# %% ../../nbs/ops/68d_notify.ipynb #a598ba70
 def finish(wh: Warehouse, made: dict[str, Attempt], fates: dict[str, Fate]) -> None:
     "Write down how the claims ended."
     for c, f in fates.items(): made[c].status, made[c].outcome, made[c].error = "SENT" if f.outcome == "sent" else "FAILED", f.outcome, f.error
     if fates: wh.write(LOG, pl.concat([made[c].row() for c in fates]))
 
-# %% ../../nbs/ops/68d_notify.ipynb #df38beb2
+# %% ../../nbs/ops/68d_notify.ipynb #f12ca2c2
 QUIET = "NOTHING_TO_SAY" # of news and alarms on a day without any; not an attempt, and not logged
 
 @dataclass(frozen=True)
@@ -226,7 +231,7 @@ class Told:
         lines = [f"  {c}: {a.status}" + (f" ({a.error})" if a.error else "") for c, a in self.attempts.items()]
         return "\n".join([self.notice.title, *lines] + ([f"Nobody was told: set {', '.join(CHANNELS.values())}"] if set(self.status().values()) == {"SKIPPED_NO_CONFIG"} else []))
 
-# %% ../../nbs/ops/68d_notify.ipynb #793419c3
+# %% ../../nbs/ops/68d_notify.ipynb #881058d0
 def notify(wh: Warehouse, n: Notice | Quiet,
            again: bool = False, # also what was sent, or may have been
            seconds: float = SEND_SECONDS) -> Told:
