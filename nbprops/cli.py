@@ -15,6 +15,7 @@ from .settings import Refusal
 from .commands.backfill import backfill_app
 from .commands.base import AsJson, Day, Words, day, negative, plain, show
 from .commands.care import enter_care
+from .commands.notify import enter_notify
 from .commands.registry import registry_app
 from .commands.daily import enter_daily
 from .commands.serve import enter_serving
@@ -122,6 +123,7 @@ enter_tracing(app)
 enter_windows(app)
 enter_signals(app)
 enter_daily(app)
+enter_notify(app)
 
 # %% ../nbs/70_cli.ipynb #5956b665
 phase_app = typer.Typer(help="Completion of the phases, computed from the data.", no_args_is_help=True)
