@@ -54,15 +54,15 @@ LEFT JOIN nba_analytics.player_game_summary AS s ON s.game_id = b.game_id AND s.
 
 # %% ../../nbs/ops/61b_checks_facts.ipynb #8c97e68c
 check("minutes_coverage", "of those who played, with minutes in the summary", {"value": Limit(">= 90", ">= 80", "percent")}, share_of_played("s.minutes_played > 0"), valid="played settled feed:box", mode="post",
-      impact="Averages and fatigue of the next days are computed without these games.", cause="The summary was built before the box was complete.", command="nbprops features --start-date {d} --end-date {d}")
+      impact="Averages and fatigue of the next days are computed without these games.", cause="The summary was built before the box was complete.", command="nbprops backfill phase4 --start-date {d} --end-date {d}")
 
 # %% ../../nbs/ops/61b_checks_facts.ipynb #cf5d7464
 check("usage_coverage", "of those who played, with a usage rate", {"value": Limit(">= 80", ">= 50", "percent")}, share_of_played("s.usage_rate IS NOT NULL"), valid="played settled feed:team_box", mode="post",
-      impact="usage_spike_score and usage_rate_last_5 go missing for the next days.", cause="Team rows came after the players' rows.", command="nbprops features --start-date {d} --end-date {d}")
+      impact="usage_spike_score and usage_rate_last_5 go missing for the next days.", cause="Team rows came after the players' rows.", command="nbprops backfill phase4 --start-date {d} --end-date {d}")
 
 # %% ../../nbs/ops/61b_checks_facts.ipynb #b790b40a
 check("zone_coverage", "of those who played, with every shot in a zone", {"value": Limit(">= 80", ">= 50", "percent")}, share_of_played("s.has_complete_shot_zones"), valid="played shots_due feed:shots", mode="post",
-      impact="Shot shares and the zone mismatch go missing.", cause="Play-by-play is late or incomplete.", command="nbprops ingest PATH, then nbprops features --start-date {d} --end-date {d}")
+      impact="Shot shares and the zone mismatch go missing.", cause="Play-by-play is late or incomplete.", command="nbprops ingest PATH, then nbprops backfill phase4 --start-date {d} --end-date {d}")
 
 # %% ../../nbs/ops/61b_checks_facts.ipynb #04065fc7
 check("team_rows", "team rows missing or too many, offence and defence", {"value": Limit("= 0")}, f"""
@@ -75,7 +75,7 @@ SELECT ABS((SELECT COUNT(*) FROM nba_analytics.team_offense_game_summary AS t JO
 STATISTICS = ("points minutes_played assists offensive_rebounds defensive_rebounds steals blocks turnovers personal_fouls plus_minus fg_attempts fg_makes three_pt_attempts three_pt_makes ft_attempts ft_makes usage_rate ts_pct efg_pct").split()
 check("dnp_nulls", "players who did not play and have a statistic", {"value": Limit("= 0")},
       f"SELECT COALESCE(COUNTIF({' OR '.join(f'{c} IS NOT NULL' for c in STATISTICS)}), 0) AS value, COUNT(*) AS n FROM nba_analytics.player_game_summary WHERE game_date = @d AND is_dnp",
-      impact="Their averages fall, and every feature made from them.", cause="A writer filled absent values with zeros.", command="nbprops features --start-date {d} --end-date {d}")
+      impact="Their averages fall, and every feature made from them.", cause="A writer filled absent values with zeros.", command="nbprops backfill phase4 --start-date {d} --end-date {d}")
 
 # %% ../../nbs/ops/61b_checks_facts.ipynb #64bbb125
 def phase_sql(phase: int) -> str: # GoogleSQL

@@ -35,7 +35,7 @@ def constants_sql() -> str: # GoogleSQL
             "FROM nba_predictions.ml_feature_store_v2 WHERE game_date = @d")
 
 check("feature_constants", "features with one single value for everybody", {"value": Limit("= 0")}, constants_sql(), valid="features", least=50,
-      impact="The model hears the same word about every player.", cause="A join that found nothing, or a default that crept in.", command="nbprops features --start-date {d} --end-date {d}")
+      impact="The model hears the same word about every player.", cause="A join that found nothing, or a default that crept in.", command="nbprops backfill phase4 --start-date {d} --end-date {d}")
 
 # %% ../../nbs/ops/61c_checks_features.ipynb #a8ac53cc
 STAGES = {"nba_precompute.player_daily_cache": "cache_date", "nba_precompute.player_shot_zone_analysis": "analysis_date", "nba_precompute.team_defense_zone_analysis": "analysis_date", "nba_precompute.player_composite_factors": "game_date"}
@@ -56,7 +56,7 @@ check("leak_canary", "correlation of points_avg_last_5 with the points that foll
 SELECT CORR(f.points_avg_last_5, p.points) AS value, COUNT(*) AS n FROM nba_predictions.ml_feature_store_v2 AS f
 JOIN nba_analytics.player_game_summary AS p ON p.player_lookup = f.player_lookup AND p.game_id = f.game_id AND p.game_date BETWEEN @month AND @d
 WHERE f.game_date BETWEEN @month AND @d AND NOT p.is_dnp AND f.points_avg_last_5 IS NOT NULL""", valid="features", least=200,
-      impact="Every hit rate measured on these rows is false.", cause="A window that includes the target game.", command="nbprops features --start-date {d} --end-date {d}; then retrain")
+      impact="Every hit rate measured on these rows is false.", cause="A window that includes the target game.", command="nbprops backfill phase4 --start-date {d} --end-date {d}; then retrain")
 
 # %% ../../nbs/ops/61c_checks_features.ipynb #f5ccc47c
 check("line_coverage", "of the expected slate, with a line", {"value": Limit(">= 45", ">= 30", "percent")},
