@@ -17,6 +17,7 @@ from .commands.base import AsJson, Day, Words, day, negative, plain, show
 from .commands.care import enter_care
 from .commands.registry import registry_app
 from .commands.serve import enter_serving
+from .commands.services import enter_services
 from .commands.signals import enter_signals
 from .commands.trace import by_model, enter_tracing
 from .commands.train import enter
@@ -28,6 +29,12 @@ Seed = Annotated[int, typer.Option(help="Seed of the simulated league.")]
 app = typer.Typer(help="Train, gate, register, serve, grade and explain NBA points-prop models.", no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 # %% ../nbs/70_cli.ipynb #0288ab13
+def _told(event: str, severity: str, message: str) -> None:
+    "Keep a line in the log for what a scheduler would want to find."
+    from nbprops.data.logbook import log, speaker
+    words = [w for w in sys.argv[1:] if not w.startswith("-")]
+    log(event, severity, service=speaker(" ".join(words[:2])), command=" ".join(words[:2]), message=message[:300])
+
 def _unexpected(e: Exception) -> int:
     "Keep the traceback, print one sentence."
     import traceback
@@ -35,6 +42,7 @@ def _unexpected(e: Exception) -> int:
     log = home()/"logs"/f"error-{now():%Y%m%d-%H%M%S}.txt"
     try: log.parent.mkdir(parents=True, exist_ok=True); log.write_text(traceback.format_exc(), encoding="utf-8"); where = f"the details are in {log}"
     except OSError: where = f"{type(e).__name__} in {traceback.extract_tb(e.__traceback__)[-1].name}"
+    _told("broke", "CRITICAL", f"{type(e).__name__}: {e}")
     print(f"nbprops: something broke that should not: {type(e).__name__}: {str(e).splitlines()[0][:200] if str(e) else ''} ({where}).", file=sys.stderr)
     return 3
 
@@ -120,6 +128,7 @@ app.add_typer(backfill_app, name="backfill")
 enter_tracing(app)
 enter_windows(app)
 enter_signals(app)
+enter_services(app)
 
 # %% ../nbs/70_cli.ipynb #5956b665
 phase_app = typer.Typer(help="Completion of the phases, computed from the data.", no_args_is_help=True)
@@ -176,7 +185,10 @@ def _ended(text: str) -> str:
 def main(args: list[str] | None = None) -> None:
     "Entry point of `nbprops`."
     try: code = app(args=args, standalone_mode=False) or 0
-    except Refusal as e: print(f"nbprops: {e}", file=sys.stderr); code = e.exit_code
+    except Refusal as e:
+        code = e.exit_code
+        if code == 3: _told("failed", "ERROR", str(e))
+        print(f"nbprops: {e}", file=sys.stderr)
     except KeyboardInterrupt: print("nbprops: interrupted; finished steps are kept", file=sys.stderr); code = 130
     except SystemExit as e: code = e.code or 0
     except typer.Exit as e: code = e.exit_code

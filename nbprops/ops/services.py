@@ -12,7 +12,7 @@ from ..settings import Refusal
 
 # %% auto #0
 __all__ = ['SERVICES', 'PACKAGE', 'PINS', 'Written', 'Deployable', 'service_of', 'here', 'running', 'imported', 'file_of',
-           'files_for', 'Source', 'source_of', 'data_files', 'import_graph', 'reached', 'files_of']
+           'files_for', 'Source', 'source_of', 'data_files', 'import_graph', 'reached', 'files_of', 'beat']
 
 # %% ../../nbs/ops/69a_services.ipynb #ccb44c67
 @dataclass(frozen=True)
@@ -162,3 +162,13 @@ def files_of(s: Deployable, graph: dict[str, set[str]], root: Path | None = None
     if lost := [e for e in s.entries if file_of(f"{package}.{e}", root) is None]: raise Refusal(f"{s.name} begins with {lost[0]}, which is not there", "its files cannot be found", "correct its declaration in ops.services")
     starts = {f for e in s.entries for f in files_for(f"{package}.{e}", root)}
     return reached(graph, starts) | ({PINS} if (root/PINS).is_file() else set())
+
+# %% ../../nbs/ops/69a_services.ipynb #232b2eb7
+def beat(service: str, *entries: str) -> None: # modules below the package
+    "Import what a service begins with; print revision and commit, and log the heartbeat."
+    import importlib, json
+    from nbprops.data.logbook import log, revision
+    from nbprops.settings import build_commit
+    for e in entries: importlib.import_module(f"{PACKAGE}.{e}")
+    log("heartbeat", service=service, build=build_commit())
+    print(json.dumps([revision(), build_commit()]))
