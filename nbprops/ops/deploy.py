@@ -223,7 +223,7 @@ def deployment_json(d: Deployment) -> dict:
     "A deployment for programs."
     return plain(d) | dict(is_healthy=d.is_healthy, exit_code=d.exit_code, environment=d.environment, pushed=False)
 
-# %% ../../nbs/ops/69c_deploy.ipynb #990ba1b5
+# %% ../../nbs/ops/69c_deploy.ipynb #d6bd6dd6
 def planned(wh: Warehouse, s: Deployable, commit: str, words: list[str], # NAME=VALUE
             revision: str | None, root: Path | None = None) -> tuple[Deployment, dict[str, str], set[str]]: # the plan, its settings with their secrets, names that the service reads
     "What would be recorded."
@@ -235,9 +235,14 @@ def planned(wh: Warehouse, s: Deployable, commit: str, words: list[str], # NAME=
     shown = lambda values: {k: shown_value(k, v) for k, v in values.items()}
     return Deployment(s.name, commit, name, who(), now(), difference(shown(last), shown(raw), {*given, *present})), raw, known
 
+def _smoke(wh: Warehouse, store: Store | None) -> list[Probe]:
+    "The smoke test; a store that cannot be opened is its finding."
+    try: return smoke(wh, store or Store())
+    except (Refusal, ImportError, OSError, ValueError) as e: return [Probe("models", "store", False, masked(clause(e))[:200])]
+
 def verify(wh: Warehouse, s: Deployable, d: Deployment, settings: dict[str, str], known: set[str], store: Store | None = None) -> list[Probe]:
     "The smoke test under the settings of the deployment, and a heartbeat."
-    with in_force(settings, known): probes = smoke(wh, store or Store()) if s.serves_models else []
+    with in_force(settings, known): probes = _smoke(wh, store) if s.serves_models else []
     return [*probes, heartbeat(s, d.revision, d.commit, settings)]
 
 # %% ../../nbs/ops/69c_deploy.ipynb #dbaa4f02

@@ -53,7 +53,7 @@ def service_of(name: str) -> Deployable:
     near = get_close_matches(name, SERVICES, n=1, cutoff=.4)
     raise Refusal(f"No service is called '{name[:60]}'", "", f"did you mean {near[0]}?" if near else f"choose one of {', '.join(SERVICES)}")
 
-# %% ../../nbs/ops/69a_services.ipynb #352527ad
+# %% ../../nbs/ops/69a_services.ipynb #e67e62a6
 PACKAGE = "nbprops"
 
 def here() -> Path:
@@ -61,16 +61,20 @@ def here() -> Path:
     import nbprops
     return Path(nbprops.__file__).resolve().parent.parent
 
+def _called(node: ast.AST) -> str | None:
+    "The last part of a name."
+    return node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else None
+
 def running(tree: ast.AST) -> Iterator[ast.AST]:
     "Every node that can run."
     todo = [tree]
     while todo:
         node = todo.pop()
         yield node
-        typing = isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING")
+        typing = isinstance(node, ast.If) and _called(node.test) == "TYPE_CHECKING"
         todo += node.orelse if typing else ast.iter_child_nodes(node)
 
-# %% ../../nbs/ops/69a_services.ipynb #594da081
+# %% ../../nbs/ops/69a_services.ipynb #3b4435e1
 def imported(nodes: list[ast.AST], # of a module, or of a part of it
              inside: str, # the package that the module lies in, dotted
             ) -> set[str]: # dotted names: modules, and names inside modules
@@ -82,7 +86,7 @@ def imported(nodes: list[ast.AST], # of a module, or of a part of it
             base = ".".join([*(up[:len(up) - n.level + 1] if n.level else []), *([n.module] if n.module else [])])
             found |= {base, *(f"{base}.{a.name}" for a in n.names)}
         elif isinstance(n, ast.Attribute) and isinstance(n.value, ast.Name) and n.value.id == up[0]: found.add(f"{up[0]}.{n.attr}")
-        elif isinstance(n, ast.Call) and ast.unparse(n.func).endswith("import_module") and n.args and isinstance(n.args[0], ast.Constant): found.add(str(n.args[0].value))
+        elif isinstance(n, ast.Call) and _called(n.func) == "import_module" and n.args and isinstance(n.args[0], ast.Constant): found.add(str(n.args[0].value))
     return found
 
 # %% ../../nbs/ops/69a_services.ipynb #1b75e393
@@ -120,7 +124,7 @@ def source_of(file: str, root: Path) -> Source:
     outside = [n for part in tree.body if not isinstance(part, (ast.FunctionDef, ast.AsyncFunctionDef)) for n in running(part)]
     return Source(file, list(running(tree)), outside)
 
-# %% ../../nbs/ops/69a_services.ipynb #f1ca075a
+# %% ../../nbs/ops/69a_services.ipynb #b46c3803
 PINS = "settings.ini" # versions of the libraries
 
 def data_files(root: Path, package: str = PACKAGE) -> dict[str, set[str]]: # file -> words that name it
@@ -131,7 +135,7 @@ def data_files(root: Path, package: str = PACKAGE) -> dict[str, set[str]]: # fil
 def _edges(s: Source, sources: dict[str, Source], data: dict[str, set[str]], root: Path) -> set[str]:
     "The files that one file leads to."
     asked, found = s.asks(top=s.is_door), set()
-    for name in asked:
+    for name in (a for a in asked if a.split(".")[0] == Path(s.file).parts[0]):
         files, (up, _, last) = files_for(name, root), name.rpartition(".")
         door = sources.get(file_of(up, root) or "") if file_of(name, root) is None else None
         if door and door.is_door and door is not s and last not in door.defined(): files |= {f for n in door.asks() for f in files_for(n, root)}
@@ -143,7 +147,7 @@ def import_graph(root: Path | None = None, # folder that holds the package; defa
                  package: str = PACKAGE) -> dict[str, set[str]]: # file -> files, relative to the root
     "Which file leads to which."
     root = root or here()
-    files = [p.relative_to(root).as_posix() for p in sorted((root/package).rglob("*.py"))]
+    files = [p.relative_to(root).as_posix() for p in sorted((root/package).rglob("*.py")) if p.name != "_modidx.py"] # nobody imports nbdev's index
     sources = {f: source_of(f, root) for f in files}
     data = data_files(root, package)
     return {f: _edges(s, sources, data, root) for f, s in sources.items()} | {f: set() for f in data}
