@@ -29,11 +29,11 @@ Seed = Annotated[int, typer.Option(help="Seed of the simulated league.")]
 app = typer.Typer(help="Train, gate, register, serve, grade and explain NBA points-prop models.", no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 # %% ../nbs/70_cli.ipynb #0288ab13
-def _told(event: str, severity: str, message: str) -> None:
-    "Keep a line in the log for what a scheduler would want to find."
+def _told(args: list[str] | None, event: str, severity: str, message: str) -> None:
+    "Keep a line in the log, where a scheduler's owner looks for it; what packs or replaces the whole home does not write in it."
     from nbprops.data.logbook import log, speaker
-    words = [w for w in sys.argv[1:] if not w.startswith("-")]
-    log(event, severity, service=speaker(" ".join(words[:2])), command=" ".join(words[:2]), message=message[:300])
+    words = " ".join([w for w in (sys.argv[1:] if args is None else args) if not w.startswith("-")][:2])
+    if words.split(" ")[0] not in ("backup", "restore"): log(event, severity, service=speaker(words), command=words[:60], message=message[:300])
 
 def _unexpected(e: Exception) -> int:
     "Keep the traceback, print one sentence."
@@ -42,7 +42,6 @@ def _unexpected(e: Exception) -> int:
     log = home()/"logs"/f"error-{now():%Y%m%d-%H%M%S}.txt"
     try: log.parent.mkdir(parents=True, exist_ok=True); log.write_text(traceback.format_exc(), encoding="utf-8"); where = f"the details are in {log}"
     except OSError: where = f"{type(e).__name__} in {traceback.extract_tb(e.__traceback__)[-1].name}"
-    _told("broke", "CRITICAL", f"{type(e).__name__}: {e}")
     print(f"nbprops: something broke that should not: {type(e).__name__}: {str(e).splitlines()[0][:200] if str(e) else ''} ({where}).", file=sys.stderr)
     return 3
 
@@ -187,12 +186,15 @@ def main(args: list[str] | None = None) -> None:
     try: code = app(args=args, standalone_mode=False) or 0
     except Refusal as e:
         code = e.exit_code
-        if code == 3: _told("failed", "ERROR", str(e))
+        if code == 3: _told(args, "failed", "ERROR", str(e))
         print(f"nbprops: {e}", file=sys.stderr)
     except KeyboardInterrupt: print("nbprops: interrupted; finished steps are kept", file=sys.stderr); code = 130
     except SystemExit as e: code = e.code or 0
     except typer.Exit as e: code = e.exit_code
     except typer.Abort: print("nbprops: interrupted; finished steps are kept", file=sys.stderr); code = 130
     except BrokenPipeError: sys.stderr.close(); code = 0 # the reader had enough
-    except Exception as e: code = 2 if hasattr(e, "format_message") else 3; print(f"nbprops: {_ended(e.format_message())} Mend: nbprops --help", file=sys.stderr) if code == 2 else _unexpected(e)
+    except Exception as e:
+        code = 2 if hasattr(e, "format_message") else _unexpected(e)
+        if code == 2: print(f"nbprops: {_ended(e.format_message())} Mend: nbprops --help", file=sys.stderr)
+        else: _told(args, "broke", "CRITICAL", f"{type(e).__name__}: {e}")
     raise SystemExit(code if isinstance(code, int) else 0)

@@ -412,3 +412,15 @@ def test_the_three_commands_from_outside(wh):
 def test_an_unhealthy_worker_exits_1(wh):
     said = run(wh.path.parent, "deploy", "prediction-worker", BUILD_COMMIT_SHA=COMMIT, PYTHONPATH=str(house.ROOT))
     assert said.returncode == 1 and "UNHEALTHY" in said.stdout and said.stderr == ""
+
+def test_a_command_that_breaks_is_found_in_the_log(wh, monkeypatch, capsys):
+    "What a scheduler's owner looks for in the morning; packing the home does not write in it."
+    from nbprops import cli
+    from nbprops.settings import Broken
+    monkeypatch.setattr(cli, "app", lambda **k: (_ for _ in ()).throw(Broken("The disk is full", "s3://a:b@c")))
+    for words in (["predict", "--mode", "SAME_DAY"], ["backup", "x.tar.gz"]):
+        with pytest.raises(SystemExit) as e: cli.main(words)
+        assert e.value.code == 3
+    monkeypatch.setattr(cli, "app", lambda **k: 1/0)
+    with pytest.raises(SystemExit): cli.main(["best-bets"])
+    assert [(x["event"], x["severity"], x["service"], x["command"]) for x in read_logs(severity="ERROR").lines] == [("failed", "ERROR", "prediction-worker", "predict SAME_DAY"), ("broke", "CRITICAL", "publishing", "best-bets")]
