@@ -19,6 +19,7 @@ from .commands.notify import enter_notify
 from .commands.registry import registry_app
 from .commands.daily import enter_daily
 from .commands.serve import enter_serving
+from .commands.services import enter_services
 from .commands.signals import enter_signals
 from .commands.trace import by_model, enter_tracing
 from .commands.train import enter
@@ -30,6 +31,12 @@ Seed = Annotated[int, typer.Option(help="Seed of the simulated league.")]
 app = typer.Typer(help="Train, gate, register, serve, grade and explain NBA points-prop models.", no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 # %% ../nbs/70_cli.ipynb #0288ab13
+def _told(args: list[str] | None, event: str, severity: str, message: str) -> None:
+    "Keep a line in the log, where a scheduler's owner looks for it; what packs or replaces the whole home does not write in it."
+    from nbprops.data.logbook import log, speaker
+    words = " ".join([w for w in (sys.argv[1:] if args is None else args) if not w.startswith("-")][:2])
+    if words.split(" ")[0] not in ("backup", "restore"): log(event, severity, service=speaker(words), command=words[:60], message=message[:300])
+
 def _unexpected(e: Exception) -> int:
     "Keep the traceback, print one sentence."
     import traceback
@@ -124,6 +131,7 @@ enter_windows(app)
 enter_signals(app)
 enter_daily(app)
 enter_notify(app)
+enter_services(app)
 
 # %% ../nbs/70_cli.ipynb #5956b665
 phase_app = typer.Typer(help="Completion of the phases, computed from the data.", no_args_is_help=True)
@@ -180,11 +188,17 @@ def _ended(text: str) -> str:
 def main(args: list[str] | None = None) -> None:
     "Entry point of `nbprops`."
     try: code = app(args=args, standalone_mode=False) or 0
-    except Refusal as e: print(f"nbprops: {e}", file=sys.stderr); code = e.exit_code
+    except Refusal as e:
+        code = e.exit_code
+        if code == 3: _told(args, "failed", "ERROR", str(e))
+        print(f"nbprops: {e}", file=sys.stderr)
     except KeyboardInterrupt: print("nbprops: interrupted; finished steps are kept", file=sys.stderr); code = 130
     except SystemExit as e: code = e.code or 0
     except typer.Exit as e: code = e.exit_code
     except typer.Abort: print("nbprops: interrupted; finished steps are kept", file=sys.stderr); code = 130
     except BrokenPipeError: sys.stderr.close(); code = 0 # the reader had enough
-    except Exception as e: code = 2 if hasattr(e, "format_message") else 3; print(f"nbprops: {_ended(e.format_message())} Mend: nbprops --help", file=sys.stderr) if code == 2 else _unexpected(e)
+    except Exception as e:
+        code = 2 if hasattr(e, "format_message") else _unexpected(e)
+        if code == 2: print(f"nbprops: {_ended(e.format_message())} Mend: nbprops --help", file=sys.stderr)
+        else: _told(args, "broke", "CRITICAL", f"{type(e).__name__}: {e}")
     raise SystemExit(code if isinstance(code, int) else 0)

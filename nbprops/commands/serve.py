@@ -32,9 +32,12 @@ def predict(mode: Annotated[str, typer.Option(help="EARLY, OVERNIGHT, SAME_DAY, 
             force: Annotated[bool, typer.Option("--force", help="Regenerate through versions; default: whoever is missing or whose line moved.")] = False,
             allow_unregistered: Unregistered = False, as_json: AsJson = False) -> None:
     "Predict a slate with production and shadows. Exit code 1 when a production system failed."
+    from nbprops.data.logbook import log
     from nbprops.settings import today
     worker = worker_of(allow_unregistered=allow_unregistered)
+    log("run_started", service="prediction-worker", mode=mode, force=force)
     result = worker.predict(day(date, today()), mode=mode, force=force, systems=system or None)
+    log("run_ended", "ERROR" if result.exit_code else "INFO", result.run_id, "prediction-worker", mode=mode, written=result.written, exit_code=result.exit_code)
     show(_answer(result, worker) if as_json else result, as_json)
     negative(result.exit_code)
 

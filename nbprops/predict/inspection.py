@@ -4,25 +4,20 @@
 
 # %% ../../nbs/predict/58_inspection.ipynb #4c2280b7
 from __future__ import annotations
-import os, re
+import os
 from dataclasses import dataclass, field
 from ..data.artifacts import Store
+from ..data.logbook import masked, revision
 from ..data.warehouse import Warehouse
 from ..model.predictor import GOLDEN_TOLERANCE, Bundle, LoadError, check_bytes, check_contract, check_names, check_versions, golden_gap, library_versions, read_sidecar
 from ..model.registry import REGISTRY, paths
 from .loading import ALLOW, ENV, MALFORMED, Fleet, Loaded, cached, clause, env_files, load_fleet, read_snapshot, snapshot_age
-from .rows import revision
 from .worker import Worker
 from ..settings import Refusal, build_commit, home, now, replay_now, sha256_of
 
 # %% auto #0
-__all__ = ['PATIENCE', 'STALE_HOURS', 'masked', 'settings_in_force', 'bytes_of', 'load_checks', 'Unread', 'fleet_now',
-           'model_facts', 'snapshot_facts', 'Status', 'status_of', 'status_now', 'registry_check', 'deep_health']
-
-# %% ../../nbs/predict/58_inspection.ipynb #510b4c5e
-def masked(text: str) -> str:
-    "The text without user names, keys and query strings in addresses."
-    return re.sub(r"(?<=://)[^/@\s]+@", "***@", re.sub(r"(\w+://[^\s?]+)\?\S+", r"\1?***", text))
+__all__ = ['PATIENCE', 'STALE_HOURS', 'settings_in_force', 'bytes_of', 'load_checks', 'Unread', 'fleet_now', 'model_facts',
+           'snapshot_facts', 'Status', 'status_of', 'status_now', 'registry_check', 'deep_health']
 
 # %% ../../nbs/predict/58_inspection.ipynb #d4ce0e3d
 def settings_in_force(wh: Warehouse, store: Store) -> dict:

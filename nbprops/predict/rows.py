@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 import polars as pl
 from ..core import expected_value_expr, fair_expr, no_vig_expr
+from ..data.logbook import revision
 from ..data.tables import table
 from .ensembles import WORDS
 from .record import PRED
@@ -17,9 +18,9 @@ from .systems import HIGH, LOW, System, chances
 from ..settings import build_commit, sha256_of
 
 # %% auto #0
-__all__ = ['STANDING', 'SAID', 'LINES', 'MIN_EDGE', 'MAX_EDGE', 'Run', 'revision', 'standing', 'minutes_to', 'add_standing',
-           'add_forecast', 'add_prices', 'reasons', 'add_reasons', 'add_vector', 'add_attribution', 'system_rows',
-           'add_identity', 'prediction_rows']
+__all__ = ['STANDING', 'SAID', 'LINES', 'MIN_EDGE', 'MAX_EDGE', 'Run', 'standing', 'minutes_to', 'add_standing', 'add_forecast',
+           'add_prices', 'reasons', 'add_reasons', 'add_vector', 'add_attribution', 'system_rows', 'add_identity',
+           'prediction_rows']
 
 # %% ../../nbs/predict/50d_rows.ipynb #4f937607
 @dataclass(frozen=True)
@@ -33,11 +34,6 @@ class Run:
     def id_of(self, day: date) -> str: # 32 hex digits
         "Execution id of one game date."
         return sha256_of(f"{day}|{self.mode}|{self.stamp.isoformat()}|{self.force}|{os.getpid()}|{os.urandom(8).hex()}")[:32]
-
-# %% ../../nbs/predict/50d_rows.ipynb #8d932020
-def revision() -> str:
-    "Deployment revision of this process, `local` outside a deployment."
-    return os.environ.get("DEPLOYMENT_REVISION") or "local"
 
 # %% ../../nbs/predict/50d_rows.ipynb #a710a192
 STANDING = ("game_id", "player_lookup", "system_id", "line_value", "model_id", "model_sha256", "line_snapshot_at", "line_minutes_before_game", "invalidated_at")

@@ -10,12 +10,14 @@ from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from time import perf_counter
 from typing import TYPE_CHECKING
+from ..data import logbook
+from ..data.logbook import masked
 from .gate import run_mode
-from .inspection import PATIENCE, deep_health, masked, status_of
+from .inspection import PATIENCE, deep_health, status_of
 from .loading import due
 from .rows import revision
 from .worker import RunResult, Worker
-from ..settings import Refusal, canonical_json, now, plain, today
+from ..settings import Refusal, now, plain, today
 if TYPE_CHECKING: from starlette.requests import Request
 
 # %% auto #0
@@ -87,12 +89,13 @@ def http_status(e: Refusal) -> int:
 
 # %% ../../nbs/predict/59_service.ipynb #e240d97c
 def log_line(event: str, severity: str = "INFO", run_id: str | None = None, **facts) -> str:
-    "One structured log line."
-    return masked(canonical_json({"time": now(), "severity": severity, "service": "nbprops", "revision": revision(), "event": event, "run_id": run_id, **facts}))
+    "One structured log line of the worker."
+    return logbook.log_line(event, severity, run_id, "prediction-worker", **facts)
 
 def say(line: str) -> None:
-    "Write a log line at once."
+    "Write a log line at once, and keep it."
     print(line, flush=True)
+    logbook.keep(line)
 
 # %% ../../nbs/predict/59_service.ipynb #f9377199
 @dataclass
