@@ -19,6 +19,9 @@ from tests.predict_world import copy_world
 COMMIT = "c0ffee"*6 + "abcd"
 at = lambda *a: datetime(*a, tzinfo=timezone.utc)
 
+def behind(wh, repo):
+    with wh.transaction() as tx: return R.commits_behind(tx, repo.root, TOYS)
+
 @pytest.fixture(scope="module")
 def graph(): return import_graph(house.ROOT)
 
@@ -108,7 +111,7 @@ def test_one_or_two_commits_warn_and_three_are_critical(deployed):
     for i in range(3):
         repo.commit(f"Core {i}", core=f"UNIT = {i + 2}\n"); repo.commit(f"Tool {i}", tools=f"X = {i + 2}\n")
         r = R.drift(wh, "worker", root=repo.root, services=TOYS)
-        seen.append((r.verdict, r.exit_code, R.commits_behind(wh, repo.root, TOYS)))
+        seen.append((r.verdict, r.exit_code, behind(wh, repo)))
     assert seen == [("WARN", 0, 1), ("WARN", 0, 2), ("CRIT", 1, 3)]
     r.verbose = True
     assert [c.subject for c in r.services[0].commits] == ["Core 2", "Core 1", "Core 0"] and "Core 1" in repr(r) and "Tool" not in repr(r)
@@ -143,7 +146,7 @@ def test_a_commit_that_the_branch_does_not_reach_is_unknown(deployed, rewrite):
     assert d.state == "UNKNOWN_COMMIT" and d.verdict == "WARN" and R.drift_json(R.drift(wh, "worker", root=repo.root, services=TOYS))["services"][0]["commits_behind"] is None
 
 def test_never_deployed_and_only_unhealthy(wh, repo):
-    assert set(states(wh, repo).values()) == {"NEVER_DEPLOYED"} and R.commits_behind(wh, repo.root, TOYS) is None
+    assert set(states(wh, repo).values()) == {"NEVER_DEPLOYED"} and behind(wh, repo) is None
     put(wh, "worker", repo.first, healthy=False)
     d = R.drift(wh, "worker", root=repo.root, services=TOYS).services[0]
     assert d.state == "NEVER_DEPLOYED" and "unhealthy" in d.notes[0]
@@ -171,7 +174,7 @@ def test_rows_by_another_build_are_critical(deployed):
     assert d.state == "OLD_BUT_UNCHANGED" and any("ahead" in n for n in d.notes)
     written(wh, f"{repo.first}-dirty", at(2026, 1, 4), "dirty")
     r = R.drift(wh, "worker", root=repo.root, services=TOYS)
-    assert r.services[0].state == "ROWS_BY_OLDER_BUILD" and r.exit_code == 1 and r.services[0].builds == {f"{repo.first}-dirty": 1} and R.commits_behind(wh, repo.root, TOYS) == R.CRITICAL
+    assert r.services[0].state == "ROWS_BY_OLDER_BUILD" and r.exit_code == 1 and r.services[0].builds == {f"{repo.first}-dirty": 1} and behind(wh, repo) == 0
 
 def test_uncommitted_changes_are_shown_for_whom_they_concern(deployed):
     wh, repo = deployed
@@ -195,7 +198,7 @@ def test_without_git_or_a_checkout_there_is_one_sentence(wh, repo, tmp_path, mon
     with pytest.raises(Refusal, match="cannot be measured"): R.drift(wh, root=repo.root/"other") # in somebody else's repository, not of it
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(Refusal, match="git is not installed"): R.drift(wh, root=repo.root)
-    assert R.commits_behind(wh, repo.root, TOYS) is None
+    assert behind(wh, repo) is None
 
 def test_a_hook_does_not_redirect_the_question(deployed, tmp_path, monkeypatch):
     "Would catch a GIT_DIR of the caller that answers for another repository."

@@ -209,10 +209,12 @@ def drift_json(r: DriftReport) -> dict:
     return plain(dict(head=r.head, verdict=r.verdict, exit_code=r.exit_code, services=[of(d) for d in r.services]))
 
 # %% ../../nbs/ops/69b_drift.ipynb #239bd72e
-def commits_behind(wh, # Warehouse
-                   root: Path | None = None, services: dict[str, Deployable] = SERVICES) -> int | None: # None: nothing is deployed, or nobody can tell
-    "Commits that the worst service is behind; rows by another build count as three, which is critical."
-    try: r = drift(wh, root=root, services=services)
-    except Refusal: return None
-    known = [max(len(d.commits), CRITICAL if d.state == "ROWS_BY_OLDER_BUILD" else 0) for d in r.services if d.state not in ("NEVER_DEPLOYED", "UNKNOWN_COMMIT")]
-    return max(known, default=None)
+def commits_behind(tx, # open transaction
+                   root: Path | None = None, services: dict[str, Deployable] = SERVICES, package: str = PACKAGE) -> int | None: # None: nothing is deployed, or nobody can tell
+    "Commits that the worst service is behind."
+    rows, root = last_deployments(tx), root or here()
+    if not any(rows.values()): return None
+    try: h, graph = read_history(root, package), import_graph(root, package)
+    except Refusal: return None # no git, or no checkout
+    all_ = [drift_of(s, rows.get(s.name, []), {}, h, files_of(s, graph, root, package)) for s in services.values()]
+    return max((len(d.commits) for d in all_ if d.state not in ("NEVER_DEPLOYED", "UNKNOWN_COMMIT")), default=None)
