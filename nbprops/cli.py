@@ -16,6 +16,7 @@ from .commands.backfill import backfill_app
 from .commands.base import AsJson, Day, Words, day, negative, plain, show
 from .commands.care import enter_care
 from .commands.registry import registry_app
+from .commands.reports import enter_reports
 from .commands.serve import enter_serving
 from .commands.signals import enter_signals
 from .commands.trace import by_model, enter_tracing
@@ -166,6 +167,7 @@ def report_card(model_id: Words, as_json: AsJson = False) -> None:
     show(gate_card(model_id), as_json)
 
 report_app.command("by-model")(by_model)
+enter_reports(app, report_app, validate_app)
 
 # %% ../nbs/70_cli.ipynb #8f576532
 def _ended(text: str) -> str:
