@@ -12,9 +12,11 @@ from .base import AsJson, Day, day, negative, show, span
 from ..settings import Refusal
 
 # %% auto #0
-__all__ = ['page_for', 'handoff', 'enter_reports']
+__all__ = ['WithPage', 'page_for', 'handoff', 'validate_model_performance', 'report_signal', 'report_weekly', 'enter_reports']
 
-# %% ../../nbs/commands/77e_report_commands.ipynb #308e5996
+# %% ../../nbs/commands/77e_report_commands.ipynb #648cccb1
+WithPage = Annotated[bool, typer.Option("--page/--no-page", help="Also make the HTML page.")]
+
 def page_for(name: str, params: dict, # of the report notebook
              out: Path | None = None) -> str | None: # path; None without the report tools
     "The HTML page of a report, when the report tools are there."
@@ -23,9 +25,9 @@ def page_for(name: str, params: dict, # of the report notebook
     except Refusal as e: print(f"No page: {e}", file=sys.stderr); return None
     return str(run_report(name, params, out)[1])
 
-# %% ../../nbs/commands/77e_report_commands.ipynb #992e5096
+# %% ../../nbs/commands/77e_report_commands.ipynb #a4cc1e16
 def handoff(date: Day = None, check: Annotated[Optional[Path], typer.Option("--check", help="A handoff file: ask each of its claims again. Exit code 1 when one is FALSE.")] = None,
-            page: Annotated[bool, typer.Option("--page/--no-page", help="Also make the HTML page.")] = True, as_json: AsJson = False) -> None:
+            page: WithPage = True, as_json: AsJson = False) -> None:
     "Write the handoff of a date, keeping what people wrote; or check an older one."
     from nbprops.data.warehouse import Warehouse
     from nbprops.ops.handoff import check_handoff, write_handoff
@@ -40,7 +42,44 @@ def handoff(date: Day = None, check: Annotated[Optional[Path], typer.Option("--c
     html = page_for("handoff", {"game_date": str(at)}) if page else None
     show(dict(date=at, verdict=made.verdict, claims=made.claims, file=str(made.path), page=html, human=made.human, kept=str(made.kept) if made.kept else None, edited=made.edited) if as_json else str(made) + (f"\nPage: {html}" if html else ""), as_json)
 
-# %% ../../nbs/commands/77e_report_commands.ipynb #c4ae9a9d
+# %% ../../nbs/commands/77e_report_commands.ipynb #7e5d9cd0
+def validate_model_performance(date: Annotated[str, typer.Option(help="Game date, YYYY-MM-DD.")], system_id: Annotated[str, typer.Option(help="System, such as catboost_v9.")] = "catboost_v9", as_json: AsJson = False) -> None:
+    "A system's day against what its models were expected to do, and what such a day could have shown. Exit code 1 on WARN."
+    from nbprops.data.warehouse import Warehouse
+    from nbprops.predict.day_performance import could_see, day_performance
+    found = day_performance(Warehouse(), day(date), system_id)
+    show(vars(found) | {"could_have_shown": could_see(found)} if as_json else found, as_json)
+    negative(found.verdict == "WARN")
+
+# %% ../../nbs/commands/77e_report_commands.ipynb #9621f530
+def report_signal(date: Day = None, start_date: Annotated[Optional[str], typer.Option(help="First game date, YYYY-MM-DD; with --end-date.")] = None, end_date: Annotated[Optional[str], typer.Option(help="Last game date, YYYY-MM-DD, inclusive.")] = None, page: WithPage = True, as_json: AsJson = False) -> None:
+    "The colour of a date or range per system, why, and what the colours were worth so far; default: the newest date with predictions."
+    from nbprops.data.warehouse import Warehouse
+    from nbprops.ops.colour_page import colour_text, evidence_words, newest_slate, read_colours
+    from nbprops.signals.slate import INFORMS
+    if date and (start_date or end_date): raise Refusal("--date and a range were both given", "they name the dates twice", "give one of them")
+    wh = Warehouse()
+    a, b = span(start_date, end_date) if start_date or end_date else (day(date) or newest_slate(wh),)*2
+    c = read_colours(wh, a, b)
+    html = page_for("daily_signal", {"start": str(a)} | ({"end": str(b)} if b != a else {})) if page else None
+    if as_json: return show(dict(start=a, end=b, signals=c.shown, record={s: vars(r) for s, r in c.records.items()}, record_of=c.basis, note=INFORMS, evidence=evidence_words(), page=html), True)
+    print(colour_text(c) + (f"\nPage: {html}" if html else ""))
+
+def report_weekly(date: Day = None, page: WithPage = True, as_json: AsJson = False) -> None:
+    "Every system and model file over the last 7 and 28 days up to a date; default: the newest graded date."
+    from nbprops.data.warehouse import Warehouse
+    from nbprops.ops.weekly_page import read_week, verdicts, week_sentence, week_text
+    from nbprops.predict.monitor import newest_graded
+    wh = Warehouse()
+    w = read_week(wh, day(date) or newest_graded(wh))
+    html = page_for("weekly_performance", {"end": str(w.end)}) if page else None
+    if as_json: return show(dict(end=w.end, sentence=week_sentence(w), verdicts=[dict(system=l.system, model=l.model, verdict=v) for l, v in verdicts(w)], lines=w.lines, page=html), True)
+    print(week_text(w) + (f"\nPage: {html}" if html else ""))
+
+# %% ../../nbs/commands/77e_report_commands.ipynb #b1bae5d2
 def enter_reports(app: typer.Typer, report_app: typer.Typer, validate_app: typer.Typer) -> None:
     "Hang the commands up."
     app.command("handoff")(handoff)
+    validate_app.command("model-performance")(validate_model_performance)
+    report_app.command("daily-signal")(report_signal)
+    report_app.command("weekly")(report_weekly)

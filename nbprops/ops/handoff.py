@@ -71,14 +71,14 @@ def pieces(text: str) -> list[Piece]:
     if held: raise Damaged(text[:text.index(held[1])].count("\n") + 1, f"'{held[0]['name']}' begins and never ends")
     return [*out, *([Piece("".join(mine))] if mine else [])]
 
-# %% ../../nbs/ops/65a_handoff.ipynb #6885314f
+# %% ../../nbs/ops/65a_handoff.ipynb #bfd97b68
 def merged(old: list[Piece], new: list[Piece]) -> str: # the file
     "People's words where they were, the machine's made new."
     made, out = {p.name: p for p in new}, [made_new(p, new) for p in old]
     for i, p in enumerate(new):
         if p.name in {o.name for o in old}: continue
         at = next((k + 1 for before in reversed(new[:i]) for k, o in enumerate(out) if o.name == before.name), 0)
-        out.insert(at, Piece(f"\n{p.text}\n", p.name))
+        out.insert(at, p)
     return "".join(o.text for o in out)
 
 def made_new(piece: Piece, new: list[Piece]) -> Piece:
@@ -196,7 +196,7 @@ def keep_copy(path: Path) -> Path:
     copy.write_bytes(path.read_bytes())
     return copy
 
-# %% ../../nbs/ops/65a_handoff.ipynb #1c90b2ea
+# %% ../../nbs/ops/65a_handoff.ipynb #036a240e
 def read_text(path: Path) -> str:
     "A file's text, line ends as they are."
     try: return path.read_bytes().decode("utf-8")
@@ -208,8 +208,7 @@ def read_pieces(path: Path) -> list[Piece]:
     "A handoff in its pieces; a damaged one is copied and refused."
     text = read_text(path)
     try: return pieces(text)
-    except Damaged as e: copy = keep_copy(path)
-    raise Refusal(f"{path.name} has a damaged marker, {e}", f"nothing was written, and a copy lies in {copy.name}", "restore the marker, or move the file away and run nbprops handoff again")
+    except Damaged as e: raise Refusal(f"{path.name} has a damaged marker, {e}", f"nothing was written, and a copy lies in {keep_copy(path).name}", "restore the marker, or move the file away and run nbprops handoff again") from None
 
 def put(path: Path, text: str) -> None:
     "Write a file in one step."

@@ -57,21 +57,22 @@ def minute(v) -> str:
     "An instant to the minute."
     return "never" if v is None else f"{v:%Y-%m-%d %H:%M} UTC"
 
-# %% ../../nbs/ops/64d_handoff_facts.ipynb #31e31599
+# %% ../../nbs/ops/64d_handoff_facts.ipynb #25468107
 REGISTRY, MONITOR, ACC, PRED = (f"nba_predictions.{t}" for t in ("model_registry", "model_performance_daily", "prediction_accuracy", "player_prop_predictions"))
 PRODUCTION = f"""SELECT MAX(system_id) AS system_id, MAX(model_file_name) AS model_file_name, COUNT(*) AS n FROM (
   SELECT system_id, model_file_name FROM {REGISTRY} WHERE is_production ORDER BY CASE WHEN model_family = 'v9_mae' THEN 0 ELSE 1 END, model_family LIMIT 1) AS r"""
 YESTERDAY = f"""SELECT (SELECT COUNT(*) FROM nba_reference.nba_schedule WHERE game_date = @d) AS games, (SELECT COUNT(*) FROM nba_reference.nba_schedule WHERE game_date = @d AND game_status = 3) AS final,
   (SELECT COUNT(*) FROM {PRED} WHERE game_date = @d AND is_active) AS predictions, (SELECT COUNT(DISTINCT system_id) FROM {PRED} WHERE game_date = @d AND is_active) AS systems, (SELECT COUNT(*) FROM {ACC} WHERE game_date = @d) AS graded"""
-VALIDATED = """SELECT MAX(r.game_date) AS game_date, COUNTIF(r.verdict = 'CRIT') AS crit, COUNTIF(r.verdict = 'ERROR') AS error, COUNTIF(r.verdict = 'WARN') AS warn FROM (
-  SELECT game_date, verdict FROM nba_orchestration.validation_results WHERE game_date BETWEEN @since AND @d
+VALIDATED = """SELECT MAX(r.game_date) AS game_date, COUNTIF(r.verdict = 'CRIT') AS crit, COUNTIF(r.verdict = 'ERROR') AS error, COUNTIF(r.verdict = 'WARN') AS warn,
+  STRING_AGG(CASE WHEN r.verdict IN ('CRIT', 'ERROR', 'WARN') THEN r.check_id END, ', ' ORDER BY r.check_id) AS checks FROM (
+  SELECT game_date, verdict, check_id FROM nba_orchestration.validation_results WHERE game_date BETWEEN @since AND @d
   QUALIFY DENSE_RANK() OVER (ORDER BY game_date DESC, created_at DESC, validation_run_id DESC) = 1) AS r"""
 
 def validation_words(r: dict) -> str:
     "The newest validation in a sentence."
     if r["game_date"] is None: return "No date has been validated in the four weeks before."
     parts = [said(r[k], w, w) for k, w in (("crit", "CRIT"), ("error", "ERROR"), ("warn", "WARN")) if r[k]]
-    return f"The newest validation, of {r['game_date']}, found {', '.join(parts) or 'nothing wrong'}."
+    return f"The newest validation, of {r['game_date']}, found {', '.join(parts)}: {r['checks']}." if parts else f"The newest validation, of {r['game_date']}, found nothing wrong."
 
 # %% ../../nbs/ops/64d_handoff_facts.ipynb #04afef30
 def yesterday_words(d: date, r: dict) -> str:
@@ -95,7 +96,7 @@ def cutoff(k: Desk) -> list[Claim | str]:
     words = lambda r: "Newest data up to the date: " + ", ".join(f"{n} {r[n.replace(' ', '_')] or 'none'}" for n in REACH) + "."
     return [claim(k.tx, "headline-cutoff", q, words, k.soon, since=date(2000, 1, 1), d=k.day)]
 
-# %% ../../nbs/ops/64d_handoff_facts.ipynb #36bc62a1
+# %% ../../nbs/ops/64d_handoff_facts.ipynb #43805be5
 MODELS = f"""SELECT r.state, r.model_id, r.model_family, r.system_id, r.model_file_name, r.training_start_date, r.training_end_date, r.sha256, DATE_DIFF(@d, r.training_end_date, DAY) AS age_days, m.state AS monitor_state, m.game_date AS watched_on,
   COALESCE(a.wins, 0) AS wins, COALESCE(a.losses, 0) AS losses
 FROM {REGISTRY} AS r
@@ -109,7 +110,7 @@ def model_words(r: dict, rates: dict) -> str:
     "A model in a sentence or two."
     rate = f"hit rate at edge 3+ in seven days {rates[r['model_id']]}" if r["model_id"] in rates else "no decided pick at edge 3+ in seven days"
     state = f"monitor {r['monitor_state']} on {r['watched_on']}" if r["monitor_state"] else "not watched by the monitor"
-    return f"{r['state']} {r['model_family']} as {r['system_id'] or 'no system'}: {r['model_file_name']}, trained {r['training_start_date']}..{r['training_end_date']} ({r['age_days']} days before), sha256 {r['sha256'][:12]}; {state}; {rate}."
+    return f"{r['system_id'] or 'no system'} ({r['state']}, {r['model_family']}): {rate}; {state}; trained {r['training_start_date']}..{r['training_end_date']}, {r['age_days']} days before; file {r['model_file_name']}, sha256 {r['sha256'][:12]}."
 
 def models(k: Desk) -> list[Claim | str]:
     "Production, shadows and candidates."

@@ -50,7 +50,7 @@ def read_sheet(day: date | None = None, # default: the newest
     parts = read_pieces(path)
     return Sheet(path.name, parts, {c.id: c for c in claims_in("".join(p.text for p in parts))})
 
-# %% ../../nbs/ops/65b_handoff_page.ipynb #5ccc5bec
+# %% ../../nbs/ops/65b_handoff_page.ipynb #42fa54e7
 def under(body: str, heading: str) -> str: # Markdown
     "What stands under a small heading."
     m = re.search(rf"^### {heading}[^\n]*\n(.*?)(?=^#{{2,3}} |\Z)", body, re.M | re.S)
@@ -60,8 +60,8 @@ def head(s: Sheet) -> Html:
     "Verdict, what changed, what to do."
     first, attrs = s.part("headline"), attrs_of(s.parts)
     word = re.search(r"\*\*([A-Z ]+)\*\*", first)
-    lead = s.says("headline-yesterday") or "Nothing was recorded for the last game day."
-    below = " ".join(t for i in ("production", "validation", "cutoff") if (t := s.says(f"headline-{i}")))
+    lead = s.says("headline-validation") or "The file holds no claim about a validation."
+    below = " ".join(t for i in ("yesterday", "production", "cutoff") if (t := s.says(f"headline-{i}")))
     parts = dict(what_changed=rendered(under(first, "What changed")), what_to_do=rendered(under(first, "What to do")))
     return banner(word[1] if word else "UNKNOWN", lead, f"Handoff · {attrs.get('date', s.name)} · made {attrs.get('made', 'at an unknown time')} · {len(s.claims)} claims, true until checked otherwise", below=below, **parts)
 
