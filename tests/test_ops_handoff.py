@@ -15,17 +15,19 @@ from tests.test_ops_reports import assert_quiet
 MORNING = DAY + timedelta(days=1)
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory): return rehearse(tmp_path_factory.mktemp("handoff")/"world.duckdb")
+def made(tmp_path_factory):
+    "A healthy warehouse, validated once."
+    w = rehearse(tmp_path_factory.mktemp("handoff")/"world.duckdb")
+    with pytest.MonkeyPatch.context() as mp: mp.setenv("NBPROPS_NOW", CLOCK.isoformat()); validate_daily(w, DAY)
+    return w
 
 @pytest.fixture
 def world(made, tmp_path, monkeypatch):
-    "A healthy, validated warehouse of one's own, seen on the morning after."
+    "A warehouse of one's own, seen on the morning after."
     monkeypatch.setenv("NBPROPS_NOW", CLOCK.isoformat())
     home = tmp_path/"home"; home.mkdir(exist_ok=True)
     shutil.copy(made.path, home/"nbprops.duckdb")
-    w = Warehouse(home/"nbprops.duckdb")
-    validate_daily(w, DAY)
-    return w
+    return Warehouse(home/"nbprops.duckdb")
 
 def edit(path, old: str, new: str) -> str:
     "Edit a file as a person does; returns its text."
@@ -139,8 +141,17 @@ def test_a_changed_warehouse_makes_claims_false(world, capsys):
     assert found["headline-production"].status == "TRUE"
     assert run("handoff", "--check", str(h.path)) == 1 and "FALSE    [graded-catboost_v9]" in capsys.readouterr().out
 
-def test_a_new_row_is_noticed(world):
-    "A deployment that nobody knew of contradicts the number of deployments."
+def test_drift_comes_from_its_room_or_is_not_recorded(world, monkeypatch):
+    "A room that is not there is no drift of zero."
+    import sys
+    from types import SimpleNamespace as Thing
+    def closed(wh): raise Refusal("The package is in no checkout")
+    for room, said in ((None, "Drift is not recorded."), (Thing(drift=lambda wh: Thing(services=[Thing(service="publishing", state="STALE", commits=[1, 2], uncommitted=["a.py"], notes=[])])), "Drift of publishing: STALE, 2 commits behind, 1 uncommitted file"), (Thing(drift=closed), "Drift is not recorded: The package is in no checkout.")):
+        monkeypatch.setitem(sys.modules, "nbprops.ops.drift", room)
+        assert said in read_text(write_handoff(world, MORNING).path)
+
+def test_a_model_that_left_is_noticed(world):
+    "The number of models is a claim of its own."
     h = write_handoff(world, MORNING)
     world.sql("UPDATE nba_predictions.model_registry SET state = 'retired', status = 'deprecated', enabled = FALSE WHERE NOT is_production AND state = 'shadow'")
     found = {r.claim.id: r.status for r in check_handoff(world, h.path).results}
@@ -156,7 +167,7 @@ def test_pruned_rows_make_claims_expire(world, monkeypatch, capsys):
 def test_a_moment_expires(world, monkeypatch):
     "How far the data reached that morning is no error a week later."
     h = write_handoff(world, MORNING)
-    world.sql("DELETE FROM nba_raw.odds_api_player_points_props WHERE game_date = @d", d=DAY)
+    world.sql("DELETE FROM nba_predictions.prediction_accuracy WHERE game_date = @d", d=DAY)
     at = lambda: {r.claim.id: r.status for r in check_handoff(world, h.path).results}["headline-cutoff"]
     assert at() == "FALSE"
     monkeypatch.setenv("NBPROPS_NOW", (CLOCK + timedelta(days=7)).isoformat())
@@ -165,13 +176,16 @@ def test_a_moment_expires(world, monkeypatch):
 @pytest.mark.parametrize("query", ["DELETE FROM nba_predictions.prediction_accuracy WHERE TRUE", "SELECT 1 AS n; DELETE FROM nba_predictions.prediction_accuracy WHERE TRUE", "WITH a AS (SELECT 1 AS n) INSERT INTO nba_predictions.model_registry (model_id) SELECT 'x' FROM a", "DROP TABLE prediction_accuracy",
     "UPDATE nba_predictions.model_registry SET state = 'production' WHERE TRUE", "CREATE TABLE x AS SELECT 1 AS n", "MERGE INTO prediction_accuracy AS t USING prediction_accuracy AS s ON FALSE WHEN MATCHED THEN DELETE", "TRUNCATE TABLE prediction_accuracy", "ATTACH 'x.duckdb'", "PRAGMA database_list", "SET memory_limit = '1GB'",
     "EXPORT DATA OPTIONS(uri='x') AS SELECT 1", "SELECT * FROM read_text('/etc/passwd')", "SELECT * FROM read_csv_auto('x.csv')", "SELECT * FROM `/etc/passwd`", "SELECT * FROM duckdb_settings()", "SELECT * FROM information_schema.tables", "SELECT (SELECT content FROM read_text('x')) AS n", "CALL x()", "", "not sql at all ((", "SELECT * FROM query('DROP TABLE x')"])
-def test_a_file_only_asks(world, query):
+def test_a_query_only_asks(query):
     "A handoff is passed on by mail; whatever somebody put into it, nothing is changed and no file is read."
+    with pytest.raises(Refusal, match="is refused|cannot be read"): [refuse_all_but_select(c) for c in claims_in(block(Claim("x", "", dict(n=1), query)))]
+
+def test_a_file_with_a_delete_runs_nothing(world, capsys):
+    "All queries are looked at before the first is run."
     h = write_handoff(world, MORNING)
-    c = claims_in(read_text(h.path))[0]
     n = world.sql("SELECT COUNT(*) AS n FROM nba_predictions.prediction_accuracy")["n"][0]
-    edit(h.path, c.query, query)
-    with pytest.raises(Refusal, match="is refused|cannot be read"): check_handoff(world, h.path)
+    edit(h.path, claims_in(read_text(h.path))[-1].query, "DELETE FROM nba_predictions.prediction_accuracy WHERE TRUE")
+    assert run("handoff", "--check", str(h.path)) == 2 and "it says DELETE" in capsys.readouterr().err
     assert world.sql("SELECT COUNT(*) AS n FROM nba_predictions.prediction_accuracy")["n"][0] == n > 0
 
 def test_reading_queries_of_many_shapes_are_allowed():
@@ -204,5 +218,6 @@ def test_the_page_shows_verdict_words_and_proofs(world, capsys):
     edit(Path(path), "_What nobody knows yet._", "<script>alert(1)</script> ![a chart](http-less) and **bold** words")
     html = run_report("handoff", {"game_date": str(MORNING)})[1].read_text()
     page = assert_quiet(html)
-    assert "What changed" in page.text and "What to do" in page.text and "alert(1)" in page.text and "<strong>bold</strong>" in html and "img" not in page.tags
+    for word in ("What changed", "What to do", "<script>alert(1)</script>"): assert word in page.text
+    assert "<strong>bold</strong>" in html and "a chart" in page.text and "img" not in page.tags
     assert page.tags.count("h1") == 1 and {l[1:] for l in page.links} <= set(re.findall(r'id="([^"]+)"', html))

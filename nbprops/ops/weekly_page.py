@@ -82,7 +82,7 @@ def read_week(wh: Warehouse, end: date) -> Week:
     groups = sorted(rows.partition_by("system_id", "model", as_dict=True).items()) # a handful of files
     return Week(end, [line_of(s, m, k, f) for (s, m), every in groups for k in SPANS if (f := every.filter(pl.col("game_date") > end - timedelta(days=k))).height])
 
-# %% ../../nbs/ops/65d_weekly_page.ipynb #fc2483b5
+# %% ../../nbs/ops/65d_weekly_page.ipynb #bdd25017
 LEAST = 20 # decided picks
 
 def judged(l: Line, looks: int) -> str: # PROVEN, LOSING, NOT PROVEN or TOO FEW
@@ -101,7 +101,7 @@ def week_sentence(w: Week) -> str:
     "The week in a sentence or two."
     found = verdicts(w); named = lambda v: ", ".join(l.system for l, x in found if x == v); n = sum(x != "TOO FEW" for _, x in found)
     few = f" {len(found) - n} of {len(found)} files made fewer than {LEAST} decided picks in four weeks." if n < len(found) else ""
-    if not n: return f"Not proven: no model made {LEAST} decided picks in four weeks." 
+    if not n: return f"Not proven: no model made {LEAST} decided picks in four weeks."
     said = ([f"above the break-even beyond chance: {named('PROVEN')}"] if named("PROVEN") else []) + ([f"below it beyond chance: {named('LOSING')}"] if named("LOSING") else [])
     best = max((l for l, v in found if v != "TOO FEW"), key=lambda l: l.rate - l.break_even)
     return (f"Of {n} files with enough picks, {'; '.join(said)}." if said else f"Not proven: of {n} files with enough picks none is above or below its break-even beyond chance; the best, {best.system}, hit {100*best.rate:.1f} % of {best.n} [{100*best.low:.1f}, {100*best.high:.1f}].") + few
@@ -136,7 +136,7 @@ def head(w: Week) -> Html:
     todo = [command(f"nbprops report by-model --system-id {l.system} --min-edge 3") for l, v in found if v == "LOSING"]
     return banner(word, week_sentence(w), f"Week · {w.end - timedelta(days=SPANS[1] - 1)} to {w.end}", what_changed=items(moved, "Nothing was graded in seven days."), what_to_do=items(todo) if todo else "Nothing. A week is too short to change a model for.")
 
-# %% ../../nbs/ops/65d_weekly_page.ipynb #80a1dfe0
+# %% ../../nbs/ops/65d_weekly_page.ipynb #fcc61d38
 def forest(w: Week) -> Html:
     "Hit rates of four weeks, with seven days beside them."
     month = [l for l in w.of(SPANS[1]) if l.n]
@@ -145,7 +145,7 @@ def forest(w: Week) -> Html:
         for i, l in enumerate(month):
             ax.hlines(i, 100*l.low, 100*l.high, color=FIRST, lw=1.5); ax.plot(100*l.rate, i, "o", color=FIRST, ms=4.5, label="28 days" if not i else None); ax.plot(100*l.break_even, i, "|", color=SECOND, ms=9, label="break-even" if not i else None)
             if week := next((x for x in w.of(SPANS[0]) if (x.system, x.model) == (l.system, l.model) and x.n), None): ax.plot(100*week.rate, i + .22, "x", color=MUTED, ms=4)
-        ax.set(title="Hit rate at edge 3+, % (x: seven days)", yticks=range(len(month)), yticklabels=[f"{l.system[:28]} ({l.n})" for l in month], ylim=(len(month) - .3, -.7)); ax.tick_params(axis="y", labelcolor=INK, length=0); ax.grid(axis="x"); ax.grid(False, axis="y"); fig.legend(fontsize=7, loc="outside lower center", ncols=2)
+        ax.set(title="Hit rate at edge 3+, % (x: seven days)", yticks=range(len(month)), yticklabels=[f"{l.system[:34]} ({l.n})" for l in month], ylim=(len(month) - .3, -.7)); ax.tick_params(axis="y", labelcolor=INK, length=0); ax.grid(axis="x"); ax.grid(False, axis="y"); fig.legend(fontsize=7, loc="outside lower center", ncols=2)
     return figure(fig, "Hit rates of four weeks with 95 % intervals: " + "; ".join(f"{l.system} {rate_words(l)}" for l in month) + ".", "Intervals are widened for picks of one day; the orange bar is the break-even of the recorded prices.")
 
 def gaps(w: Week) -> Html:
@@ -157,14 +157,14 @@ def gaps(w: Week) -> Html:
             if l.gap_low is not None: ax.hlines(i, l.gap_low, l.gap_high, color=FIRST, lw=1.5)
             ax.plot(l.gap, i, "o", color=FIRST, ms=4.5)
         ax.axvline(0, color=MUTED, lw=.8, ls="--")
-        ax.set(title="Error minus the line's error, points (left is better)", yticks=range(len(month)), yticklabels=[l.system[:28] for l in month], ylim=(len(month) - .3, -.7)); ax.tick_params(axis="y", labelcolor=INK, length=0); ax.grid(axis="x"); ax.grid(False, axis="y")
+        ax.set(title="Error minus the line's error, points (left is better)", yticks=range(len(month)), yticklabels=[l.system[:34] for l in month], ylim=(len(month) - .3, -.7)); ax.tick_params(axis="y", labelcolor=INK, length=0); ax.grid(axis="x"); ax.grid(False, axis="y")
     return figure(fig, "Differences of mean absolute errors, model minus line, four weeks: " + "; ".join(f"{l.system} {l.gap:+.2f}" for l in month) + ".", "On the same rows; an interval right of zero says that the line knew better.")
 
-# %% ../../nbs/ops/65d_weekly_page.ipynb #e8be11cd
+# %% ../../nbs/ops/65d_weekly_page.ipynb #3acdf194
 def numbers(w: Week, span: int) -> Html:
     "Every file over a span."
     said = {(l.system, l.model): v for l, v in verdicts(w)}
-    rows = [dict(system=l.system, verdict=said.get((l.system, l.model), "") if span == SPANS[1] else None, picks=l.tally, rate=rate_words(l), even=round(100*l.break_even, 1), error=gap_words(l), pvl=None if l.pvl is None else round(l.pvl, 2), lean=lean_words(l), rows=l.rows, model=f"{l.model}, {l.days} game days") for l in w.of(span)]
+    rows = [dict(system=l.system, verdict=said.get((l.system, l.model), "") if span == SPANS[1] else None, picks=l.tally.replace("-", "\u2011"), rate=rate_words(l), even=round(100*l.break_even, 1), error=gap_words(l), pvl=None if l.pvl is None else round(l.pvl, 2), lean=lean_words(l), model=f"{l.model}, {l.days} game days, {l.rows} rows with a line") for l in w.of(span)]
     f = pl.DataFrame(rows, infer_schema_length=None)
     names = dict(picks="W-L-P", rate="hit rate, %", even="break-even, %", error="MAE against the line's", pvl="prediction minus line")
     return section(f"{span} days", table(f if span == SPANS[1] else f.drop("verdict"), names=names, below="model")) if rows else section(f"{span} days", "<p>Nothing was graded.</p>")
