@@ -215,7 +215,7 @@ def test_the_page_shows_verdict_words_and_proofs(world, capsys):
     assert run("handoff", "--date", str(MORNING), "--no-page", "--json") == 0
     path = json.loads(capsys.readouterr().out)["file"]
     from pathlib import Path
-    edit(Path(path), "_What nobody knows yet._", "<script>alert(1)</script> ![a chart](http-less) and **bold** words")
+    edit(Path(path), "_What nobody knows yet._", "Some **bold** words, <script>alert(1)</script> ![a chart](http-less)")
     html = run_report("handoff", {"game_date": str(MORNING)})[1].read_text()
     page = assert_quiet(html)
     for word in ("What changed", "What to do", "<script>alert(1)</script>"): assert word in page.text
