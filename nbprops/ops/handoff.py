@@ -217,7 +217,7 @@ def put(path: Path, text: str) -> None:
     except OSError as e: raise Refusal(f"{path} cannot be written", e.strerror or type(e).__name__, "set NBPROPS_HOME to a folder you may write") from None
     finally: part.unlink(missing_ok=True)
 
-# %% ../../nbs/ops/65a_handoff.ipynb #7a45bef1
+# %% ../../nbs/ops/65a_handoff.ipynb #6f4d34dd
 @dataclass(frozen=True)
 class Handoff:
     "What was written."
@@ -240,11 +240,11 @@ def write_handoff(wh: Warehouse, day: date, out: Path | str | None = None) -> Ha
     path, last = file_of(day, out), earlier(day, out)
     mine, before = (read_pieces(path) if path.is_file() else None), (read_pieces(last) if last else None)
     made = attrs_of(before or []).get("made")
-    at, told = now(), claims_in(read_text(last)) if last else None
+    at, told = now(), claims_in(read_text(last)) if last else []
     drift = drift_words(wh)
     with wh.transaction() as tx: facts = gather(desk(tx, day, parse_instant(made) if made else None, drift))
     found = [l for lines in facts.values() for l in lines if isinstance(l, Claim)]
-    new = sections(day, facts, at, None if told is None else changed(found, told), last.name if last else "")
+    new = sections(day, facts, at, changed(found, told) if told else None, last.name if told else "")
     edited = tuple(p.name for p in mine or [] if p.edited)
     kept = keep_copy(path) if edited else None
     base = mine or before

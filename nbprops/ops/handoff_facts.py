@@ -97,7 +97,7 @@ def cutoff(k: Desk) -> list[Claim | str]:
     words = lambda r: "Newest data up to the date: " + ", ".join(f"{n} {r[n.replace(' ', '_')] or 'none'}" for n in REACH) + "."
     return [claim(k.tx, "headline-cutoff", q, words, k.soon, since=date(2000, 1, 1), d=k.day)]
 
-# %% ../../nbs/ops/64d_handoff_facts.ipynb #43805be5
+# %% ../../nbs/ops/64d_handoff_facts.ipynb #1c4f4013
 MODELS = f"""SELECT r.state, r.model_id, r.model_family, r.system_id, r.model_file_name, r.training_start_date, r.training_end_date, r.sha256, DATE_DIFF(@d, r.training_end_date, DAY) AS age_days, m.state AS monitor_state, m.game_date AS watched_on,
   COALESCE(a.wins, 0) AS wins, COALESCE(a.losses, 0) AS losses
 FROM {REGISTRY} AS r
@@ -117,7 +117,7 @@ def models(k: Desk) -> list[Claim | str]:
     "Production, shadows and candidates."
     p = dict(d=k.day, since=k.day - timedelta(days=60), week=k.day - timedelta(days=7), eve=k.day - timedelta(days=1))
     rates = {m: hit_rate(f["won"], f["game_date"]) for (m,), f in k.tx.sql(WEEK, **p).with_columns(pl.col("game_date").cast(pl.Date)).partition_by("model_id", as_dict=True).items()}
-    return claims_of(k.tx, "models", MODELS, ("model_id",), lambda r: upper(model_words(r, rates)), lambda n: f"{upper(said(n, 'model'))} in production, shadow or waiting as candidate." if n else "No model is registered as production, shadow or candidate.", **p)
+    return claims_of(k.tx, "models", MODELS, ("model_id",), lambda r: model_words(r, rates), lambda n: f"{upper(said(n, 'model'))} in production, shadow or waiting as candidate." if n else "No model is registered as production, shadow or candidate.", **p)
 
 # %% ../../nbs/ops/64d_handoff_facts.ipynb #577d2569
 DEPLOYED = """SELECT service, commit_sha, deployment_revision, deployed_at, deployed_by, is_healthy FROM nba_orchestration.deployments
