@@ -18,6 +18,7 @@ from .commands.care import enter_care
 from .commands.notify import enter_notify
 from .commands.registry import registry_app
 from .commands.daily import enter_daily
+from .commands.reports import enter_reports
 from .commands.serve import enter_serving
 from .commands.services import enter_services
 from .commands.signals import enter_signals
@@ -178,6 +179,7 @@ def report_card(model_id: Words, as_json: AsJson = False) -> None:
     show(gate_card(model_id), as_json)
 
 report_app.command("by-model")(by_model)
+enter_reports(app, report_app, validate_app)
 
 # %% ../nbs/70_cli.ipynb #8f576532
 def _ended(text: str) -> str:
