@@ -61,11 +61,12 @@ def mode_due(day: date, at: datetime, # aware
     here = at.astimezone(ET)
     return next((m for m, t in CLOCK if here.date() == day and (here.hour, here.minute) >= t), None)
 
-# %% ../../nbs/ops/69_daily.ipynb #4825e8ce
+# %% ../../nbs/ops/69_daily.ipynb #b3a168cd
 def _ingest(d: Day) -> str:
     "Landed feeds into the raw tables, reference tables from them."
-    from nbprops.story import load_feeds
-    t = load_feeds(d.feeds, d.wh)
+    from nbprops.data.reference import build_reference
+    from nbprops.data.sources import ingest, receipt_table
+    t = receipt_table(ingest(d.feeds, d.wh)); build_reference(d.wh)
     return f"{t['read'].sum():,} rows read, {t['written'].sum():,} written, {t['quarantined'].sum():,} quarantined"
 
 def _features(d: Day) -> str:
@@ -146,12 +147,14 @@ def _reminder(d: Day) -> str:
     from nbprops.model.reminder import remind
     return (str(remind(d.wh, d.day)).splitlines() or ["no family is due"])[0]
 
-# %% ../../nbs/ops/69_daily.ipynb #8fd7721f
+# %% ../../nbs/ops/69_daily.ipynb #57b5c5bf
 def _pages(d: Day) -> str:
     "Daily pages of every validated day, and the handoff."
+    from nbprops.ops.handoff import write_handoff
     from nbprops.ops.reports import run_report
-    made = [run_report("daily_validation", {"game_date": str(x)}, home()/"reports"/str(x))[1] for x in [r.game_date for r in d.seen.get("reports", [])][-max(2, d.back + 1):]]
-    return f"{len(made)} pages"
+    made = [run_report("daily_validation", {"game_date": str(r.game_date)}, home()/"reports"/str(r.game_date)) for r in d.seen.get("reports", [])]
+    told = write_handoff(d.wh, d.day); run_report("handoff", {"game_date": str(d.day)}, home()/"reports")
+    return f"{len(made)} daily pages; {str(told).splitlines()[0]}"
 
 def no_report_tools(d: Day) -> str | None:
     "Why pages cannot be made."
