@@ -67,12 +67,12 @@ def link(path: str, words: str) -> Html:
     from urllib.parse import quote
     return Html(f'<a href="{escape(quote(path), quote=True)}">{escape(words)}</a>')
 
-# %% ../../nbs/ops/66b_report_index.ipynb #1b34e8ac
+# %% ../../nbs/ops/66b_report_index.ipynb #47e453fe
 def head(answers: pl.DataFrame) -> Html:
     "The newest day in a sentence."
     if answers.is_empty(): return banner("NOT VALIDATED", "No day has been validated yet.", kicker="nbprops reports", what_to_do=command("nbprops daily"))
     day = answers["game_date"].max(); mine = answers.filter(pl.col("game_date") == day); bad = findings(mine)
-    said = "; ".join(f"{r['check_id']}: {r['reason'] or ''}" for r in bad.head(3).iter_rows(named=True)) or "nothing fired"
+    said = "; ".join(f"{r['check_id']} {(r['reason'] or '').split(';')[0]}" for r in bad.head(3).iter_rows(named=True)) or "nothing fired"
     week = findings(answers.filter(pl.col("game_date") > day - timedelta(days=7)))
     return banner(worst(mine["verdict"].to_list()), f"{day}: {said}", kicker="nbprops reports", below=f"In the seven days up to it {week.height} check{'s'*(week.height != 1)} fired" + (f", {week.filter(pl.col('weight') > 2).height} of them gravely." if week.height else "."), what_to_do=items([command(c) for c in bad["command"].head(2)], "nothing"))
 
@@ -83,14 +83,14 @@ def findings_part(answers: pl.DataFrame, days: int = 14) -> Html:
     words = lambda r: {"days": spans(r["days"]), "what": ". ".join(x for x in (r["reason"], r["note"]) if x), "impact": r["impact"], "cause": r["cause"], "command": command(r["command"]) if r["command"] else ""}
     return section(f"Findings of the last {days} days", Html("".join(finding(r["verdict"], r["check_id"], words(r)) for r in f.iter_rows(named=True))) if f.height else Html("<p>None.</p>"))
 
-# %% ../../nbs/ops/66b_report_index.ipynb #a01838bc
+# %% ../../nbs/ops/66b_report_index.ipynb #64c22f6c
 def days_part(answers: pl.DataFrame, made: pl.DataFrame) -> Html:
     "The days with their colours and pages."
     have = {d: f for (d,), f in made.filter(pl.col("day").is_not_null()).partition_by("day", as_dict=True).items()}
     days = sorted(set(answers["game_date"].to_list()) | set(have), reverse=True)
     fired = {d: f for (d,), f in answers.filter(pl.col("weight") > 1).sort("weight", descending=True).partition_by("game_date", as_dict=True, maintain_order=True).items()}
     verdicts = dict(answers.group_by("game_date").agg(pl.col("verdict")).iter_rows()) if answers.height else {}
-    row = lambda d: dict(day=str(d), verdict=worst(verdicts[d]) if d in verdicts else "", fired=", ".join(dict.fromkeys(fired[d]["check_id"])) if d in fired else "", pages=Html(", ".join(link(p["path"], p["kind"]) for p in have[d].iter_rows(named=True))) if d in have else "")
+    row = lambda d: dict(day=str(d), verdict=worst(verdicts[d]) if d in verdicts else "", fired=", ".join(dict.fromkeys(fired[d]["check_id"])) if d in fired else "", pages=Html(f"<span>{', '.join(link(p['path'], p['kind']) for p in have[d].iter_rows(named=True))}</span>") if d in have else "")
     return section("Days", _rows_table([row(d) for d in days]) if days else Html("<p>None.</p>"))
 
 def _rows_table(rows: list[dict]) -> Html:
