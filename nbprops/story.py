@@ -192,10 +192,12 @@ def gate_card(model_id: str, out: Path | None = None) -> dict: # paths
 # %% ../nbs/69_story.ipynb #2037adcb
 def reports(s: Story) -> str:
     "Daily validation report and gate card, as notebook and HTML."
+    from nbprops.ops.report_index import write_index
     s.wh.publish()
     with clock(AFTERWARDS):
         s.found["daily"] = daily_report(SERVED[1], s.wh)
         s.found["card"] = gate_card(s.models["wide"].bundle.model_id)
+        s.found["index"] = str(write_index(s.wh))
     return f"daily validation {s.found['daily']['verdict']}, gate card of the wide model"
 
 # %% ../nbs/69_story.ipynb #24f42e5a
@@ -253,7 +255,7 @@ def summary(s: Story) -> dict: # for programs
     "Verdicts, models, systems and paths."
     o = {k: {"model_id": m.bundle.model_id, "verdict": m.verdict, "sha256": m.bundle.sha256, "profile": m.plan.contract.feed_profile, "features": m.plan.contract.count,
              "dropped": [f.name for f in m.plan.contract.dropped]} for k, m in s.models.items()}
-    return {"home": str(home()), "models": o, "duel": duel(s), "systems": s.found["systems"], "attribution": s.found["attribution"].verdict, "daily": s.found["daily"], "card": s.found["card"]}
+    return {"home": str(home()), "models": o, "duel": duel(s), "systems": s.found["systems"], "attribution": s.found["attribution"].verdict, "daily": s.found["daily"], "card": s.found["card"], "index": s.found["index"]}
 
 # %% ../nbs/69_story.ipynb #c54f2703
 def dropped(s: Story) -> str: # a paragraph, empty under the full profile
@@ -293,6 +295,7 @@ Daily validation: {s.found['daily']['sentence']}
 Reports
   daily validation  {s.found['daily']['html']}
   gate card         {s.found['card']['html']}
+  all pages         {s.found['index']}
 
 Try next
   {pasteable('registry list')}

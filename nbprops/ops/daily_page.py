@@ -10,7 +10,7 @@ from datetime import date, timedelta
 import polars as pl
 from ..data.warehouse import Warehouse
 from .checks import changes, newest_run
-from .judge import CHECKS, RANK, worst
+from .judge import CHECKS, RANK, say, worst
 from .page import BAD, FIRST, GOOD, INK, MUTED, SECOND, Html, badge, banner, command, drawing, figure, finding, fold, gallery, items, section, strip_x, table, text
 from ..settings import Refusal
 from ..stats import hit_rate
@@ -101,7 +101,7 @@ def day_banner(d: Day, mode: str = "") -> Html:
 # %% ../../nbs/ops/65_daily_page.ipynb #18cec6b1
 def note_words(detail: dict) -> str:
     "The extra columns of an answer in words."
-    return "; ".join(f"{k.replace('_', ' ')} {v}" if k != "note" else str(v) for k, v in detail.get("note", {}).items())
+    return "; ".join(f"{k.replace('_', ' ')} {say(v) if isinstance(v, float) else v}" if k != "note" else str(v) for k, v in detail.get("note", {}).items())
 
 # %% ../../nbs/ops/65_daily_page.ipynb #a4f48985
 def findings_part(d: Day) -> Html:
