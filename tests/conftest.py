@@ -31,6 +31,19 @@ def own_home(tmp_path, monkeypatch):
     for name in ("NBPROPS_NOW", "NBPROPS_DB", "MODEL_STORE_URI", "CATBOOST_V9_MODEL_PATH", "BUILD_COMMIT_SHA", "NBPROPS_SLACK_URL", "NBPROPS_EMAIL_URL", "NBPROPS_SMS_URL"): monkeypatch.delenv(name, raising=False)
 
 @pytest.fixture
+def say(capsys):
+    "The command line in this process: a line -> exit code, output, errors."
+    import shlex
+    from nbprops.cli import main
+    def run(line: str) -> tuple[int, str, str]:
+        code = 0
+        try: main(shlex.split(line)[1:])
+        except SystemExit as e: code = e.code or 0
+        out = capsys.readouterr()
+        return code, out.out, out.err
+    return run
+
+@pytest.fixture
 def wh(tmp_path):
     "A migrated, empty warehouse."
     from nbprops.data.warehouse import Warehouse

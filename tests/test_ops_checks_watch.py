@@ -1,10 +1,9 @@
 "The checks of those who watch: each is silent on a healthy day, heard on a broken one, and deaf to the false alarms on record."
-from datetime import date, datetime, timedelta, timezone
+from datetime import date, datetime, timedelta
 import numpy as np
 import polars as pl
 import pytest
 from nbprops.model.reminder import overall, reminders
-from nbprops.ops import checks_watch
 from nbprops.ops.checks import CHECKS, ORDER, PIPELINE, in_pipeline
 from nbprops.ops.judge import Check, Limit, ask, eastern, situation
 from nbprops.ops.rehearsal import CLOCK, DAY, TRAINED, broken, rehearse

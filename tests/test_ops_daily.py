@@ -1,12 +1,11 @@
 "The day: what is due, what a broken step costs, and that running again completes what is missing and repeats nothing."
-import json, os, re, shutil, subprocess, sys
+import json, os, re, subprocess, sys
 from datetime import date, datetime, timedelta, timezone
 import polars as pl, pytest
 from nbprops.cli import main
 from nbprops.ops.daily import LEDGER, TASKS, Task, mode_due, run_daily
 from nbprops.ops.doctor import PROBES, examine, look
-from nbprops.ops.judge import RANK
-from nbprops.ops.report_index import findings, head, newest_answers, pages, spans, write_index
+from nbprops.ops.report_index import findings, newest_answers, pages, spans, write_index
 from nbprops.settings import ET, Refusal
 from tests.predict_world import DAY, PRED, copy_world, dump
 
@@ -67,7 +66,6 @@ def test_a_negative_verdict_is_exit_code_one(world):
 def test_two_runs_do_not_work_at_once(world):
     "Fails when a second run starts beside the first, or is refused after the first has ended."
     wh, store, _ = world
-    said = []
     def inner(d):
         with pytest.raises(Refusal, match="under way"): run_daily(wh=wh, store=store, tasks=())
         return "outer"

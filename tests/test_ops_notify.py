@@ -1,9 +1,8 @@
 "Notices: what they say, that each arrives once, and that no channel waits for another."
-import json, logging, os, shlex, subprocess, sys, time
+import json, logging, os, subprocess, sys, time
 from datetime import date, datetime, timedelta, timezone
 from dataclasses import replace
 import polars as pl, pytest
-from nbprops.cli import main
 from nbprops.core import eastern_date
 from nbprops.data.artifacts import Store
 from nbprops.data.warehouse import Warehouse
@@ -355,16 +354,6 @@ def test_drift_and_validation(wh):
     wh.write("nba_orchestration.validation_results", pl.DataFrame([check("pvl", "CRIT"), check("tip_guard", "ERROR"), check("edge_spread", "WARN")])); assert {e.id for e in validation_notice(wh).entries} == {"pvl", "tip_guard"}
 
 # ---- the command
-
-@pytest.fixture
-def say(capsys):
-    def run(line: str) -> tuple[int, str, str]:
-        code = 0
-        try: main(shlex.split(line)[1:])
-        except SystemExit as e: code = e.code or 0
-        out = capsys.readouterr()
-        return code, out.out, out.err
-    return run
 
 def test_the_command(morning, post, say):
     "Fails when the command does not answer with the state of every channel, or a dry run sends."

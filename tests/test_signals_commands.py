@@ -1,5 +1,5 @@
 "The commands and the page of the signals, as a person types and reads them."
-import json, re, shlex
+import json, re
 from datetime import date
 import pytest
 from nbprops.cli import main
@@ -19,14 +19,7 @@ def home(played_league, tmp_path):
     return tmp_path/"home"
 
 @pytest.fixture
-def say(home, capsys):
-    def run(line: str) -> tuple[int, str, str]:
-        code = 0
-        try: main(shlex.split(line)[1:])
-        except SystemExit as e: code = e.code or 0
-        out = capsys.readouterr()
-        return code, out.out, out.err
-    return run
+def say(home, say): return say # in the played home
 
 @pytest.mark.parametrize("line, code, word", [
     ("nbprops signals list", 0, "b2b_fatigue_under"), ("nbprops signals annotate --date 2025-11-15", 0, "annotated"), ("nbprops signals annotate --start-date 2025-11-15 --end-date 2025-11-20", 0, "annotated"), ("nbprops signals health --date 2025-12-16", 0, "high_edge"), ("nbprops signals daily --date 2025-11-15", 0, "RED"),

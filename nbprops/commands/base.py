@@ -70,13 +70,13 @@ def show(value, # frame, dict, dataclass or text
 
 # %% ../../nbs/commands/71_base.ipynb #ba5e0a01
 def report_page(name: str, # of the report
-                experiment: str, # id of the stored record
+                params: dict, # of its notebook
                ) -> str | None: # path; None, and a sentence, without the report tools
-    "The page of a stored experiment, when the report tools are there."
+    "The HTML page of a report, when the report tools are there."
     from nbprops.ops.reports import need_tools, run_report
     try: need_tools()
     except Refusal as e: print(f"No page: {e}", file=sys.stderr); return None
-    return str(run_report(name, {"experiment": experiment})[1])
+    return str(run_report(name, params)[1])
 
 # %% ../../nbs/commands/71_base.ipynb #e049ad2f
 def negative(bad: bool) -> None:

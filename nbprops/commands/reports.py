@@ -6,24 +6,15 @@
 from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Optional
-import sys
 import typer
-from .base import AsJson, Day, day, negative, show, span
+from .base import AsJson, Day, day, negative, report_page, show, span
 from ..settings import Refusal
 
 # %% auto #0
-__all__ = ['WithPage', 'page_for', 'handoff', 'validate_model_performance', 'report_signal', 'report_weekly', 'enter_reports']
+__all__ = ['WithPage', 'handoff', 'validate_model_performance', 'report_signal', 'report_weekly', 'enter_reports']
 
 # %% ../../nbs/commands/77e_report_commands.ipynb #648cccb1
 WithPage = Annotated[bool, typer.Option("--page/--no-page", help="Also make the HTML page.")]
-
-def page_for(name: str, params: dict, # of the report notebook
-             out: Path | None = None) -> str | None: # path; None without the report tools
-    "The HTML page of a report, when the report tools are there."
-    from nbprops.ops.reports import need_tools, run_report
-    try: need_tools()
-    except Refusal as e: print(f"No page: {e}", file=sys.stderr); return None
-    return str(run_report(name, params, out)[1])
 
 # %% ../../nbs/commands/77e_report_commands.ipynb #a4cc1e16
 def handoff(date: Day = None, check: Annotated[Optional[Path], typer.Option("--check", help="A handoff file: ask each of its claims again. Exit code 1 when one is FALSE.")] = None,
@@ -39,7 +30,7 @@ def handoff(date: Day = None, check: Annotated[Optional[Path], typer.Option("--c
         return negative(found.verdict == "FALSE")
     at = day(date, today())
     made = write_handoff(Warehouse(), at)
-    html = page_for("handoff", {"game_date": str(at)}) if page else None
+    html = report_page("handoff", {"game_date": str(at)}) if page else None
     show(dict(date=at, verdict=made.verdict, claims=made.claims, file=str(made.path), page=html, human=made.human, kept=str(made.kept) if made.kept else None, edited=made.edited) if as_json else str(made) + (f"\nPage: {html}" if html else ""), as_json)
 
 # %% ../../nbs/commands/77e_report_commands.ipynb #7e5d9cd0
@@ -61,7 +52,7 @@ def report_signal(date: Day = None, start_date: Annotated[Optional[str], typer.O
     wh = Warehouse()
     a, b = span(start_date, end_date) if start_date or end_date else (day(date) or newest_slate(wh),)*2
     c = read_colours(wh, a, b)
-    html = page_for("daily_signal", {"start": str(a)} | ({"end": str(b)} if b != a else {})) if page else None
+    html = report_page("daily_signal", {"start": str(a)} | ({"end": str(b)} if b != a else {})) if page else None
     if as_json: return show(dict(start=a, end=b, signals=c.shown, record={s: vars(r) for s, r in c.records.items()}, record_of=c.basis, note=INFORMS, evidence=evidence_words(), page=html), True)
     print(colour_text(c) + (f"\nPage: {html}" if html else ""))
 
@@ -72,7 +63,7 @@ def report_weekly(date: Day = None, page: WithPage = True, as_json: AsJson = Fal
     from nbprops.predict.monitor import newest_graded
     wh = Warehouse()
     w = read_week(wh, day(date) or newest_graded(wh))
-    html = page_for("weekly_performance", {"end": str(w.end)}) if page else None
+    html = report_page("weekly_performance", {"end": str(w.end)}) if page else None
     if as_json: return show(dict(end=w.end, sentence=week_sentence(w), verdicts=[dict(system=l.system, model=l.model, verdict=v) for l, v in verdicts(w)], lines=w.lines, page=html), True)
     print(week_text(w) + (f"\nPage: {html}" if html else ""))
 

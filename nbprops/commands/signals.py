@@ -39,6 +39,7 @@ def signals_list(as_json: AsJson = False) -> None:
     if as_json: return show(t, True)
     frame_text(t.select("tag", "directions", "mode", "declared", "counts", "inputs", "expires"))
 
+# %% ../../nbs/commands/77b_signal_commands.ipynb #fcee546d
 @signals_app.command("annotate")
 def signals_annotate(date: Day = None, start_date: Annotated[Optional[str], typer.Option(help="First game date.")] = None, end_date: Annotated[Optional[str], typer.Option(help="Last game date.")] = None, as_json: AsJson = False) -> None:
     "Evaluate every signal for every active prediction and store the tags."
@@ -58,6 +59,7 @@ def _rates(span: str, name: str): # pl.Expr
         return f"{r[f'hr_{span}']:.1f} [{100*low:.0f}, {100*high:.0f}] of {n}"
     return pl.struct(f"picks_{span}", f"wins_{span}", f"hr_{span}").map_elements(words, return_dtype=pl.String).alias(name) # two dozen rows
 
+# %% ../../nbs/commands/77b_signal_commands.ipynb #6c627f9c
 @signals_app.command("health")
 def signals_health(date: Day = None, family: Annotated[Optional[str], typer.Option(help="Picks of this family of models; default: of the system that publishes.")] = None, as_json: AsJson = False) -> None:
     "How every tag has done lately, from what was graded before the date."
@@ -79,10 +81,10 @@ def signals_health(date: Day = None, family: Annotated[Optional[str], typer.Opti
     frame_text(h.sort("picks_season", "signal_tag", descending=[True, False]).with_columns(_rates("7d", "last_7_days"), _rates("season", "season")).select(cols))
     print("Hit rates in percent with Wilson's 95 % interval and the number of picks. A signal that was chosen because it did well will do worse: signals backtest judges it on days that were not looked at.")
 
+# %% ../../nbs/commands/77b_signal_commands.ipynb #6257ace3
 @signals_app.command("daily")
 def signals_daily(date: Day = None, as_json: AsJson = False) -> None:
     "The colour of a slate per system, and why."
-    import polars as pl
     from nbprops.data.warehouse import Warehouse
     from nbprops.signals.annotate import read_predictions
     from nbprops.signals.selection import colours_so_far
@@ -94,7 +96,7 @@ def signals_daily(date: Day = None, as_json: AsJson = False) -> None:
         found = daily_signals(rows, games)
         if found.is_empty(): raise Refusal(f"No system has ten predictions with a line on {a}", "a colour needs that many", "nbprops predict, or choose another date")
         tx.write(DAILY, found)
-        so_far = {s: colours_so_far(tx, a, s) for s in found["system_id"]} # a handful of systems
+        so_far = colours_so_far(tx, a, found["system_id"].to_list())
     if as_json: return show(dict(signals=found.to_dicts(), record={s: vars(r) for s, r in so_far.items()}, note=INFORMS), True)
     frame_text(found.select("system_id", "daily_signal", "explanation", "total_picks", "pct_over", "pct_under", "pct_over_directional", "high_edge_picks", "slate_size"))
     print("\n".join(f"{s}: {r}" for s, r in so_far.items()) + f"\n{INFORMS}")
@@ -111,10 +113,11 @@ def signals_backtest(start: Annotated[str, typer.Option(help="First game date of
     a, b = span(start, end); named = [t.strip() for t in tags.split(",") if t.strip()] if tags else None
     words = f"nbprops signals backtest --start {a} --end {b}" + (f" --tags {tags}" if tags else "") + (f" --holdout-start {holdout_start}" if holdout_start else "") + (f" --system-id {system_id}" if system_id else "")
     found = backtest(Warehouse(), a, b, named, day(holdout_start), system_id, hypothesis or HYPOTHESIS, who(), words)
-    path = report_page("signal_backtest", found.experiment_id) if page else None
+    path = report_page("signal_backtest", {"experiment": found.experiment_id}) if page else None
     if as_json: return show(found.record | dict(experiment_id=found.experiment_id, page=path), True)
     print(backtest_text(found) + (f"\nPage: {path}" if path else ""))
 
+# %% ../../nbs/commands/77b_signal_commands.ipynb #93128f9f
 def backtest_text(b) -> str: # Backtest
     "A backtest for the terminal."
     import polars as pl
@@ -136,6 +139,7 @@ def signals_promote(tag: str, experiment: Annotated[str, typer.Option(help="Back
     m = promote(Warehouse(), tag, experiment, reason, who(), to, days)
     show(vars(m) if as_json else str(m), as_json)
 
+# %% ../../nbs/commands/77b_signal_commands.ipynb #46d65ab9
 @signals_app.command("demote")
 def signals_demote(tag: str, reason: Reason, to: Annotated[str, typer.Option(help="prototype or off.")] = "prototype", as_json: AsJson = False) -> None:
     "Take a signal's vote away."
@@ -146,21 +150,15 @@ def signals_demote(tag: str, reason: Reason, to: Annotated[str, typer.Option(hel
     show(vars(m) if as_json else str(m), as_json)
 
 # %% ../../nbs/commands/77b_signal_commands.ipynb #3df2293d
-def _out(uri: str | None):
-    "Where published files go."
-    from nbprops.data.artifacts import Store
-    from nbprops.settings import home
-    return Store(uri or str(home()/"published"))
-
 def best_bets(date: Day = None, policy: Annotated[Optional[str], typer.Option(help="Show what this policy would pick; only v1 is published.")] = None, out: Annotated[Optional[str], typer.Option(help="Folder or bucket for the files; default: published/ in the home folder.")] = None, results: Annotated[bool, typer.Option("--results", help="Fill in the results of graded picks instead.")] = False, funnel: Annotated[bool, typer.Option("--funnel", help="Show, per model, how many predictions are left after every rule; publish nothing.")] = False, as_json: AsJson = False) -> None:
     "Choose and publish a date's picks; a published pick stands until a rule stops it."
     from nbprops.data.artifacts import Store
     from nbprops.data.warehouse import Warehouse
-    from nbprops.signals.files import publish_day, result_files
+    from nbprops.signals.files import publish_day, published, result_files
     from nbprops.signals.selection import LIVE, policies, select_bets
     wh, (d, _) = Warehouse(), _days(date, None, None)
     if results:
-        doc = result_files(wh, d, _out(out))
+        doc = result_files(wh, d, published(out))
         return show(doc, True) if as_json else print(f"{d} version {doc['publication_version']}: " + ", ".join(f"{x['player']} {x['result'] or 'open'}" for x in doc["picks"]) if doc else f"{d}: no new result")
     names = [p.name for p in policies()]
     if policy and policy not in names: raise Refusal(f"'{policy}' is no policy", "nothing has that name", f"use one of {', '.join(names)}")
@@ -169,17 +167,19 @@ def best_bets(date: Day = None, policy: Annotated[Optional[str], typer.Option(he
         if funnel: return show(s.funnel(policy or LIVE), True) if as_json else _funnel_text(s, policy or LIVE, d)
         picks = s.picks(policy).select("rank", "player_lookup", "team_abbr", "opponent_team_abbr", "recommendation", "line_value", "edge", "composite_score", "system_id")
         return show(picks, True) if as_json else (frame_text(picks) if picks.height else print(f"{policy} picks nothing on {d}"))
-    p, doc = publish_day(wh, d, Store(), _out(out))
+    p, doc = publish_day(wh, d, Store(), published(out))
     if as_json: return show(doc, True)
     print(p)
     for x in doc["picks"]: print(f"  {x['rank']}. {x['player']} {x['direction']} {x['line']} ({x['team']} - {x['opponent']}), edge {x['edge']:+.1f}, signals {', '.join(x['signals'])}" + (", retracted: " + x["restatement_reason"] if x["retracted"] else "") + (f", {x['result']}" if x["result"] else ""))
 
+# %% ../../nbs/commands/77b_signal_commands.ipynb #071fbcbc
 def _funnel_text(s, policy: str, d) -> None:
     "A day's funnel, one column per model."
     f = s.funnel(policy)
     if f.is_empty(): return print(f"No prediction was made for {d}")
     frame_text(f.pivot("system_id", index="stage", values="left"))
 
+# %% ../../nbs/commands/77b_signal_commands.ipynb #a466a777
 def subsets(date: Day = None, results: Annotated[bool, typer.Option("--results", help="Fill in results up to the date, and show the season's record of every list.")] = False, as_json: AsJson = False) -> None:
     "The named lists of a date, or their record."
     import polars as pl
@@ -191,13 +191,13 @@ def subsets(date: Day = None, results: Annotated[bool, typer.Option("--results",
     if results: return _lists_record(wh, d, as_json)
     with wh.transaction() as tx:
         s = select_bets(tx, d, d); keep_selection(tx, s)
-        rows, now_ = newest_lists(tx.read(SUBSET_PICKS, d, d)), subset_rows(s.rows.filter("is_actionable"), s.daily, read_subsets(tx))
-    late = rows.is_empty() and now_.height > 0
-    if late: rows = now_.with_columns(version=pl.lit(None, pl.Int64)).sort("subset_id", "rank")
+        rows = newest_lists(tx.read(SUBSET_PICKS, d, d))
+        if late := rows.is_empty(): rows = subset_rows(s.rows.filter("is_actionable"), s.daily, read_subsets(tx)).with_columns(version=pl.lit(None, pl.Int64)).sort("subset_id", "rank")
     if as_json: return show(rows, True)
     frame_text(rows.select("subset_id", "version", "rank", "player_lookup", "recommendation", "line_value", "edge", "ranking_score")) if rows.height else print(f"No subset holds a pick on {d}")
-    if late: print(f"None of these lists was stored before the first game of {d}; they are what the rules say today, and no record.")
+    if late and rows.height: print(f"None of these lists was stored before the first game of {d}; they are what the rules say today, and no record.")
 
+# %% ../../nbs/commands/77b_signal_commands.ipynb #72a0c137
 def _lists_record(wh, d, as_json: bool) -> None:
     "Results up to a date, and what every list is worth."
     import polars as pl
@@ -210,6 +210,7 @@ def _lists_record(wh, d, as_json: bool) -> None:
     frame_text(r.with_columns(pl.format("{}-{}-{}", "wins", "losses", "pushes").alias("W-L-P"), hit_rate=pl.when(pl.col("rate").is_not_null()).then(pl.format("{} [{}, {}]", *((100*pl.col(c)).round(1) for c in ("rate", "low", "high")))).otherwise(pl.lit("none"))).select("subset_id", "days", "W-L-P", "hit_rate", "open", "no_model"))
     print(f"{filled.written} rows with results added. Lists share their picks; intervals treat the picks of a day as independent, which they are not." + (" Whose record a pick without a model file is cannot be told." if r["no_model"].sum() else ""))
 
+# %% ../../nbs/commands/77b_signal_commands.ipynb #cd35f7df
 def enter_signals(app: typer.Typer) -> None:
     "Add the commands to the command line."
     app.add_typer(signals_app, name="signals")

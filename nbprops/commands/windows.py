@@ -123,7 +123,7 @@ def investigate_window(base: Annotated[str, typer.Option(help="The old training 
         with progress(as_json) as tell: i = examine(s, left and left/len(families), everything, claim, tell, claimed_days)
         r = record_of(i, _words(w, s.family.name, dict(claimed=claimed, claimed_days=claimed_days if claimed and claimed_days != 7 else None, seeds=seeds, budget=budget, feeds=feeds, everything=everything, light=light)))
         e = keep(wh, i, r)
-        shown = (_written(e, r), report_page("window_investigation", e))[1] if page else None
+        shown = (_written(e, r), report_page("window_investigation", {"experiment": e}))[1] if page else None
         out.append(r | dict(experiment_id=e, page=shown))
         if not as_json: print(told(i, r, shown) + ("\n" if s is not studies[-1] else ""))
     if as_json: show(out if len(out) > 1 else out[0], True)

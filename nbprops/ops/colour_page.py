@@ -11,16 +11,15 @@ from ..data.warehouse import Warehouse
 from ..features.facts import season_start
 from .page import BAD, GOOD, INK, MUTED, SECOND, Html, banner, drawing, figure, gallery, items, section, strip_x, table
 from ..settings import Refusal
-from ..signals.annotate import SEASONS, read_predictions
-from ..signals.inputs import GRADED
+from ..signals.annotate import SEASONS
 from ..signals.policies import BEST_BETS
-from ..signals.slate import INFORMS, ColourRecord, colour_record, daily_signals
+from ..signals.selection import strong_picks
+from ..signals.slate import INFORMS, ColourRecord, colour_record
 from ..stats import Rate, hit_rate
 
 # %% auto #0
-__all__ = ['STRONG', 'EVIDENCE', 'SHADES', 'Colours', 'read_colours', 'newest_slate', 'evidence_words', 'record_words',
-           'day_lines', 'colour_text', 'head', 'share_picture', 'by_colour', 'rate_picture', 'pictures', 'slates',
-           'record']
+__all__ = ['EVIDENCE', 'SHADES', 'Colours', 'read_colours', 'newest_slate', 'evidence_words', 'record_words', 'day_lines',
+           'colour_text', 'head', 'share_picture', 'by_colour', 'rate_picture', 'pictures', 'slates', 'record']
 
 # %% ../../nbs/ops/65c_colour_page.ipynb #00aba5ec
 @dataclass(frozen=True)
@@ -42,20 +41,16 @@ class Colours:
     @property
     def basis(self) -> str: return f"the season before {self.start}" if self.one else f"{self.start}..{self.end}"
 
-STRONG = "result IN ('WIN', 'LOSS') AND ABS(predicted_points - line_value) >= 3"
-
 def read_colours(wh: Warehouse, start: date, end: date) -> Colours:
     "Colours and records of some dates."
     with wh.transaction() as tx:
         begun = season_start(tx.read(SEASONS), start)
-        rows, games = read_predictions(tx, begun, end), tx.read("nba_reference.nba_schedule", begun, end, columns=["game_date", "game_id"])
-        graded = tx.read(GRADED, begun, end, columns=["system_id", "game_date", "result"], where=STRONG)
+        games, (found, every) = tx.read("nba_reference.nba_schedule", start, end, columns=["game_date"]), strong_picks(tx, begun, end)
     asked = pl.col("game_date").is_between(start, end)
-    if games.filter(asked).is_empty(): raise Refusal(f"No game is scheduled on {start}" if start == end else f"No game is scheduled in {start}..{end}", "a day without games has no colour", "choose another date")
-    found = daily_signals(rows, games)
+    if games.is_empty(): raise Refusal(f"No game is scheduled on {start}" if start == end else f"No game is scheduled in {start}..{end}", "a day without games has no colour", "choose another date")
     if found.filter(asked).is_empty(): raise Refusal(f"No system has ten predictions with a line on {start}" if start == end else f"No system has ten predictions with a line on any day of {start}..{end}", "a colour needs that many", "nbprops predict, or choose another date")
     judged = pl.col("game_date") < start if start == end else asked
-    picks = graded.filter(judged).join(found.select("game_date", "system_id", "daily_signal"), on=["game_date", "system_id"]).with_columns(won=pl.col("result") == "WIN").sort("system_id", "game_date")
+    picks = every.filter(judged)
     records = {s: colour_record(picks.filter(pl.col("system_id") == s)) for s in found.filter(asked)["system_id"].unique().sort()} # a handful of systems
     return Colours(start, end, found.filter(asked), found.filter(pl.col("game_date") >= (end - timedelta(days=59) if start == end else start)), picks, records)
 

@@ -4,7 +4,7 @@
 
 # %% ../../nbs/ops/69_daily.ipynb #9695c0e4
 from __future__ import annotations
-import os, time
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
@@ -123,8 +123,8 @@ def unpredicted(d: Day) -> str | None:
 
 def _signals(d: Day) -> str:
     "Tags, health, colours, lists, picks and their file."
-    from nbprops.signals.files import publish_day
-    p, _ = publish_day(d.wh, d.day, d.store, Store(str(home()/"published")))
+    from nbprops.signals.files import publish_day, published
+    p, _ = publish_day(d.wh, d.day, d.store, published())
     return str(p)
 
 # %% ../../nbs/ops/69_daily.ipynb #6bcae9c1
@@ -163,6 +163,7 @@ def no_report_tools(d: Day) -> str | None:
     except Refusal as e: return str(e)
     return None
 
+# %% ../../nbs/ops/69_daily.ipynb #af015b23
 TOLD = ("picks", "reminder", "validation", "grading", "restated") # each is told once, whoever asks again
 
 def _messages(d: Day) -> str:
@@ -176,8 +177,10 @@ def _messages(d: Day) -> str:
 
 def no_channels(d: Day) -> str | None:
     "Why nobody can be told."
-    return None if any(os.environ.get(f"NBPROPS_{c}_URL") for c in ("SLACK", "EMAIL", "SMS")) else "no channel is configured: set NBPROPS_SLACK_URL, NBPROPS_EMAIL_URL or NBPROPS_SMS_URL"
+    from nbprops.ops.notify import CHANNELS, configured
+    return None if configured() else f"no channel is configured: set one of {', '.join(CHANNELS.values())}"
 
+# %% ../../nbs/ops/69_daily.ipynb #46eaf604
 def _publish(d: Day) -> str:
     "A copy of the warehouse for readers, and the index of the pages."
     from nbprops.ops.report_index import write_index

@@ -104,6 +104,7 @@ def _feeds(wh, store) -> tuple:
     if len(never) == rows.height: return "ABSENT", "no feed has delivered anything", "nbprops ingest PATH, or nbprops demo"
     return ("STALE", f"games were played until {rows['due'][0]}, but {words}", "nbprops ingest PATH") if late.height else ("OK", words, "")
 
+# %% ../../nbs/ops/68f_doctor.ipynb #b951839a
 @probe("models")
 def _models(wh, store) -> tuple:
     from nbprops.predict.inspection import status_now
@@ -112,6 +113,7 @@ def _models(wh, store) -> tuple:
     s = status_now(wh, store)
     return ("OK", f"{len(s.models)} load and answer", "") if s.exit_code == 0 else ("BROKEN", "a production model cannot be loaded", "nbprops worker status")
 
+# %% ../../nbs/ops/68f_doctor.ipynb #59841c9a
 @probe("daily run")
 def _daily(wh, store) -> tuple:
     rows = wh.sql("SELECT run_id, MAX(game_date) AS d, MAX(started_at) AS at, COUNTIF(status = 'FAILED') AS failed, COUNTIF(status = 'STARTED') AS open FROM nba_orchestration.run_ledger WHERE command = 'daily' GROUP BY run_id ORDER BY at DESC LIMIT 1")
@@ -120,6 +122,7 @@ def _daily(wh, store) -> tuple:
     words = f"{r['d']}, {age:.0f} h ago" + (f", {r['failed']} steps failed" if r["failed"] else "") + (", broke off" if r["open"] else "")
     return ("STALE" if age > 36 or r["failed"] or r["open"] else "OK"), words, "nbprops daily" if age > 36 or r["failed"] or r["open"] else ""
 
+# %% ../../nbs/ops/68f_doctor.ipynb #f56d1325
 @probe("validation")
 def _validation(wh, store) -> tuple:
     rows = wh.sql("SELECT game_date, COUNTIF(verdict = 'CRIT') AS crit, COUNTIF(verdict IN ('WARN', 'ERROR')) AS warn FROM nba_orchestration.validation_results GROUP BY game_date ORDER BY game_date DESC LIMIT 1")
@@ -127,10 +130,12 @@ def _validation(wh, store) -> tuple:
     r = rows.row(0, named=True)
     return ("STALE" if r["crit"] else "OK"), f"newest {r['game_date']}: {r['crit']} critical, {r['warn']} lesser findings", f"nbprops report daily-validation --date {r['game_date']}" if r["crit"] else ""
 
+# %% ../../nbs/ops/68f_doctor.ipynb #e2a2ecca
 @probe("messages")
 def _messages(wh, store) -> tuple:
-    given = [n for n in ("NBPROPS_SLACK_URL", "NBPROPS_EMAIL_URL", "NBPROPS_SMS_URL") if os.environ.get(n)]
-    return ("OK", f"{', '.join(given)} set", "") if given else ("ABSENT", "no channel is configured, so nobody is told", "set NBPROPS_SLACK_URL, NBPROPS_EMAIL_URL or NBPROPS_SMS_URL")
+    from nbprops.ops.notify import CHANNELS, configured
+    given = configured()
+    return ("OK", f"{', '.join(given)} set", "") if given else ("ABSENT", "no channel is configured, so nobody is told", f"set one of {', '.join(CHANNELS.values())}")
 
 # %% ../../nbs/ops/68f_doctor.ipynb #b50c97d8
 NEEDS_WAREHOUSE = ("feeds", "models", "daily run", "validation")

@@ -14,7 +14,7 @@ from ..settings import Refusal, now, parse_instant, plain
 
 # %% auto #0
 __all__ = ['FORMAT', 'DEPLOYMENTS', 'CRITICAL', 'git', 'Commit', 'commits_of', 'History', 'read_history', 'last_deployments',
-           'healthy', 'builds_since', 'Drift', 'bare', 'foreign_builds', 'drift_of', 'DriftReport', 'drift',
+           'healthy', 'builds_since', 'Drift', 'bare', 'foreign_builds', 'drift_of', 'DriftReport', 'drifts', 'drift',
            'drift_json', 'commits_behind']
 
 # %% ../../nbs/ops/69b_drift.ipynb #862915c7
@@ -171,17 +171,22 @@ class DriftReport:
     @property
     def exit_code(self) -> int: return 1 if self.verdict == "CRIT" else 0
 
+def drifts(tx, # open transaction
+           h, graph, # `read_history` and `import_graph`
+           asked: list[Deployable], services: dict[str, Deployable], root: Path, package: str, with_builds: bool = True) -> list[Drift]:
+    "How far some services are behind; without builds, rows are not looked at."
+    rows = last_deployments(tx)
+    builds = builds_since(tx, {s.name: d["deployed_at"] for s in asked if (d := healthy(rows.get(s.name, [])))}, services) if with_builds else {}
+    return [drift_of(s, rows.get(s.name, []), builds.get(s.name, {}), h, files_of(s, graph, root, package)) for s in asked]
+
 def drift(wh, # Warehouse
           service: str | None = None, # one of them; default: all
           root: Path | None = None, # folder that holds the package; default: the running one
           services: dict[str, Deployable] = SERVICES, package: str = PACKAGE) -> DriftReport:
     "What runs against what we have."
     root, asked = root or here(), [services[service] if service in services else service_of(service)] if service else list(services.values())
-    h, graph = read_history(root, package), import_graph(root, package)
-    with wh.transaction() as tx:
-        rows = last_deployments(tx)
-        builds = builds_since(tx, {s.name: d["deployed_at"] for s in asked if (d := healthy(rows.get(s.name, [])))}, services)
-    return DriftReport(h.head, [drift_of(s, rows.get(s.name, []), builds.get(s.name, {}), h, files_of(s, graph, root, package)) for s in asked])
+    h, graph = read_history(root, package), import_graph(root, package) # before the warehouse is opened
+    with wh.transaction() as tx: return DriftReport(h.head, drifts(tx, h, graph, asked, services, root, package))
 
 # %% ../../nbs/ops/69b_drift.ipynb #c70edbe1
 def _says(d: Drift) -> str: # one line
@@ -212,9 +217,9 @@ def drift_json(r: DriftReport) -> dict:
 def commits_behind(tx, # open transaction
                    root: Path | None = None, services: dict[str, Deployable] = SERVICES, package: str = PACKAGE) -> int | None: # None: nothing is deployed, or nobody can tell
     "Commits that the worst service is behind."
-    rows, root = last_deployments(tx), root or here()
-    if not any(rows.values()): return None
+    if not any(last_deployments(tx).values()): return None
+    root = root or here()
     try: h, graph = read_history(root, package), import_graph(root, package)
     except Refusal: return None # no git, or no checkout
-    all_ = [drift_of(s, rows.get(s.name, []), {}, h, files_of(s, graph, root, package)) for s in services.values()]
-    return max((len(d.commits) for d in all_ if d.state not in ("NEVER_DEPLOYED", "UNKNOWN_COMMIT")), default=None)
+    found = drifts(tx, h, graph, list(services.values()), services, root, package, with_builds=False)
+    return max((len(d.commits) for d in found if d.state not in ("NEVER_DEPLOYED", "UNKNOWN_COMMIT")), default=None)

@@ -74,7 +74,7 @@ def pieces(text: str) -> list[Piece]:
 # %% ../../nbs/ops/65a_handoff.ipynb #bfd97b68
 def merged(old: list[Piece], new: list[Piece]) -> str: # the file
     "People's words where they were, the machine's made new."
-    made, out = {p.name: p for p in new}, [made_new(p, new) for p in old]
+    out = [made_new(p, new) for p in old]
     for i, p in enumerate(new):
         if p.name in {o.name for o in old}: continue
         at = next((k + 1 for before in reversed(new[:i]) for k, o in enumerate(out) if o.name == before.name), 0)

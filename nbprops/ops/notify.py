@@ -16,9 +16,9 @@ from .notice_content import ALARMS, Notice, Quiet, without
 from .notice_render import Message, render
 
 # %% auto #0
-__all__ = ['CHANNELS', 'LOG', 'CAUSES', 'SEND_SECONDS', 'LIMIT_HOURS', 'HELD', 'OPEN', 'UNDER_WAY', 'QUIET', 'need_apprise',
-           'addresses', 'Heard', 'Fate', 'cause', 'send_one', 'together', 'deliver', 'send_all', 'key_of', 'payload',
-           'Attempt', 'earlier', 'standing', 'claim', 'claims', 'finish', 'Told', 'notify']
+__all__ = ['CHANNELS', 'LOG', 'CAUSES', 'SEND_SECONDS', 'LIMIT_HOURS', 'HELD', 'OPEN', 'UNDER_WAY', 'QUIET', 'configured',
+           'need_apprise', 'addresses', 'Heard', 'Fate', 'cause', 'send_one', 'together', 'deliver', 'send_all',
+           'key_of', 'payload', 'Attempt', 'earlier', 'standing', 'claim', 'claims', 'finish', 'Told', 'notify']
 
 # %% ../../nbs/ops/68d_notify.ipynb #7426e4c1
 CHANNELS = {"slack": "NBPROPS_SLACK_URL", "email": "NBPROPS_EMAIL_URL", "sms": "NBPROPS_SMS_URL"}
@@ -27,6 +27,11 @@ LOG = "nba_orchestration.notification_log"
 def _not_ours(r: logging.LogRecord) -> bool:
     "Whether a line was written outside the threads that send."
     return not (r.threadName or "").startswith("notify-")
+
+# %% ../../nbs/ops/68d_notify.ipynb #ff539892
+def configured() -> list[str]: # names of variables
+    "The channels' settings that are given."
+    return [v for v in CHANNELS.values() if os.environ.get(v, "").strip()]
 
 # %% ../../nbs/ops/68d_notify.ipynb #22c3a167
 def need_apprise():

@@ -11,7 +11,7 @@ from pathlib import Path
 import polars as pl
 from ..data.warehouse import Warehouse
 from .judge import CHECKS, RANK, worst
-from .page import Html, banner, badge, command, finding, fold, items, section, table
+from .page import Html, banner, command, finding, items, section, table
 from .reports import page_of
 from ..settings import home
 

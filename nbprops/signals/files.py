@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MODEL_KEYS', 'FOLDER', 'terms', 'pick_json', 'model_health_json', 'signal_health_json', 'funnel_json', 'file_json',
-           'explained', 'write_files', 'publish_day', 'result_files']
+           'published', 'explained', 'write_files', 'publish_day', 'result_files']
 
 # %% ../../nbs/signals/46c_json.ipynb #720c536b
 import json
@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 from datetime import date, datetime
 from ..core import expected_value
-from ..settings import Refusal, now, plain
+from ..settings import Refusal, home, now, plain
 from ..data.artifacts import Store
 from ..data.warehouse import Warehouse
 from ..model.predictor import Bundle, probabilities, transform
@@ -97,6 +97,10 @@ def file_json(tx, s: Selection, p: Published, loaded: dict[str, Bundle], at: dat
 
 # %% ../../nbs/signals/46c_json.ipynb #107467dc
 FOLDER = "signal-best-bets"
+
+def published(uri: str | None = None) -> Store: # folder or bucket; default: published/ in the home folder
+    "Where published files go."
+    return Store(uri or str(home()/"published"))
 
 def explained(store: Store, wh: Warehouse, loaded: dict[str, Bundle]): # function for `publish_bets`; fills `loaded`
     "What adds the five terms to picks."

@@ -59,7 +59,6 @@ def health(tags: pl.DataFrame, # `graded_tags`
     names = pl.DataFrame([dict(signal_tag=t, is_model_dependent=s.model_dependent) for t, s in signals.items() if s.mode != "off"])
     rows = days.join(names, how="cross").sort("signal_tag", "game_date")
     book = ledger(tags, ["signal_tag"], {"won": pl.col("won")}); rows = mark(rows.with_columns(cut="game_date"), book, "t")
-    begun = (rows["game_date"] - rows["season_start_date"]).dt.total_days()
     spans = {"7d": last_days(book, rows, "t", 7), "14d": last_days(book, rows, "t", 14), "30d": last_days(book, rows, "t", 30), "season": _since(book, rows)}
     rows = rows.with_columns(s for name, w in spans.items() for s in _window(book, rows, name, w)).drop("t_owner", "t_lo", "t_hi", "cut")
     rows = rows.with_columns(divergence_7d_vs_season=pl.col("hr_7d") - pl.col("hr_season"), divergence_14d_vs_season=pl.col("hr_14d") - pl.col("hr_season"))

@@ -11,12 +11,11 @@ import polars as pl
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, datetime
-from ..core import eastern_date
 from ..settings import Refusal, now
 from ..data.warehouse import Warehouse
-from .inputs import GRADED
 from .measures import own_result, side_price
 from .policies import Policy, warnings
+from .subset_record import has_begun, read_results
 from .selection import LIVE, Selection, keep_selection, live, select_bets
 
 # %% ../../nbs/signals/46b_publication.ipynb #ee46ab6f
@@ -100,11 +99,11 @@ def publish_bets(wh: Warehouse, day: date, at: datetime | None = None,
     "Choose, store and publish a date's picks; what stands already and still holds is left alone."
     at = at or now()
     with wh.transaction() as tx:
-        games = tx.sql("SELECT game_id, game_start_utc, game_status FROM nba_reference.nba_schedule WHERE game_date = @d", d=day)
+        games = tx.read("nba_reference.nba_schedule", day, day, columns=["game_id", "game_date", "game_start_utc"])
         if games.is_empty(): raise Refusal(f"No game is scheduled on {day}", "there is nothing to pick", "nbprops ingest PATH, or choose another date")
         s = select_bets(tx, day, day, at=at); keep_selection(tx, s)
         p = live(s.policies)
-        old, begun = newest(tx, day), games.filter((pl.col("game_start_utc") <= at).fill_null(day < eastern_date(at))).select("game_id") # without a tip-off, the end of the day
+        old, begun = newest(tx, day), games.filter(has_begun(at)).select("game_id")
         names = tx.sql("SELECT player_lookup, MAX(player_name) AS player_name FROM nba_reference.nba_players_registry GROUP BY player_lookup")
         new = explain(tx, fresh_rows(s.picks(), names, p, [t for t, x in s.signals.items() if x.counted], at))
         rows = next_version(old.select(new.columns), new, s.chosen[LIVE], begun, p.top)
@@ -126,8 +125,7 @@ def fill_results(wh: Warehouse, start: date, end: date, at: datetime | None = No
     with wh.transaction() as tx:
         every = tx.read(PICKS, start, end)
         rows = every.filter(pl.col("publication_version") == pl.col("publication_version").max().over("game_date", "policy"))
-        graded = tx.read(GRADED, start, end, columns=["game_id", "player_lookup", "system_id", "result", "actual_points"], where="result IN ('WIN', 'LOSS', 'PUSH', 'VOID', 'PASS')")
-        both = rows.rename({"result": "said", "actual_points": "was"}).join(graded.rename({"result": "graded"}), on=["game_id", "player_lookup", "system_id"], how="left", maintain_order="left")
+        both = rows.rename({"result": "said", "actual_points": "was"}).join(read_results(tx, start, end), on=["game_id", "player_lookup", "system_id"], how="left", maintain_order="left")
         both = both.with_columns(result=pl.coalesce(own_result(), "said"), actual_points=pl.coalesce("actual_points", "was"))
         news = pl.col("result").is_not_null() & ((pl.col("result") != pl.col("said")).fill_null(True) | (pl.col("actual_points") != pl.col("was")).fill_null(pl.col("actual_points").is_not_null()))
         new = both.filter(news.any().over("game_date", "policy")).drop("said", "was", "graded")
