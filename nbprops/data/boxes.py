@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['PACE', 'ROLE_SD', 'TOUCH_SD', 'GIVE', 'EXIT', 'EXIT_DROP', 'WHIM', 'STRAIN', 'TAKE', 'SHAKE', 'BAG', 'RATES',
-           'OVERTIMES', 'PAINT', 'Court', 'absences', 'strengths', 'team_day', 'court', 'share_minutes', 'minutes_at',
-           'coach', 'seconds', 'burden', 'points_per_shot', 'night_pace', 'deal_shots', 'makes', 'scores',
-           'other_stats', 'break_ties', 'Night', 'play', 'melt', 'margins', 'player_boxes', 'team_boxes',
-           'final_schedule', 'expand', 'shot_zone', 'shot_events']
+           'FASTEST', 'SLOWEST', 'OVERTIMES', 'PAINT', 'Court', 'absences', 'strengths', 'team_day', 'court',
+           'share_minutes', 'minutes_at', 'coach', 'seconds', 'burden', 'points_per_shot', 'night_pace', 'deal_shots',
+           'makes', 'scores', 'other_stats', 'break_ties', 'keep_pace', 'Night', 'play', 'melt', 'margins',
+           'player_boxes', 'team_boxes', 'final_schedule', 'expand', 'shot_zone', 'shot_events']
 
 # %% ../../nbs/data/15a_boxes.ipynb #771a1117
 from dataclasses import dataclass
@@ -196,6 +196,18 @@ def break_ties(line: dict[str, np.ndarray]) -> None:
     best = line["points"][home].argmax(1)
     for k in ("points", "ft_makes", "ft_attempts"): line[k][home, best] += 1
 
+# %% ../../nbs/data/15a_boxes.ipynb #a9b70917
+FASTEST, SLOWEST = 127., 73. # possessions in 48 minutes
+
+def keep_pace(line: dict[str, np.ndarray], # column -> [T, S]
+              overtimes: np.ndarray) -> np.ndarray: # turnovers [T, S]
+    "Turnovers under which no team-game is faster or slower than any on record."
+    team = {k: line[k].sum(1) for k in ("fg_attempts", "ft_attempts", "offensive_rebounds", "turnovers")}
+    spent, length = team["fg_attempts"] + .44*team["ft_attempts"] - team["offensive_rebounds"] + team["turnovers"], (48 + 5*overtimes)/48
+    wanted = np.clip(spent, SLOWEST*length, FASTEST*length) - spent + team["turnovers"]
+    share = (np.maximum(wanted, 0)/np.maximum(team["turnovers"], 1))[:, None]*line["turnovers"]
+    return np.where((wanted == team["turnovers"])[:, None], line["turnovers"], np.rint(share)).astype(int)
+
 # %% ../../nbs/data/15a_boxes.ipynb #b902c5a6
 @dataclass
 class Night:
@@ -216,7 +228,8 @@ def play(c: Court, season: str, seed: int) -> Night:
     shots, factor = deal_shots(c, sec/60, g)
     line = scores(c, shots, c.skill*factor, g)
     break_ties(line)
-    return Night(on, sec, overtimes, line | other_stats(c, sec/60, shots, g))
+    line |= other_stats(c, sec/60, shots, g)
+    return Night(on, sec, overtimes, line | {"turnovers": keep_pace(line, overtimes)})
 
 # %% ../../nbs/data/15a_boxes.ipynb #78eb736e
 def melt(c: Court, cells: dict[str, np.ndarray], # column -> [T, S]

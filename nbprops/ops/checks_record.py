@@ -112,11 +112,12 @@ beside AS (
   SELECT l.game_id, l.player_lookup, l.as_of, l.book, l.line, COUNT(*) OVER (PARTITION BY l.game_id, l.player_lookup, l.as_of, l.book, l.line) AS books, PERCENTILE_CONT(o.line, 0.5) OVER (PARTITION BY l.game_id, l.player_lookup, l.as_of, l.book, l.line) AS middle
   FROM (SELECT DISTINCT game_id, player_lookup, as_of, book, line FROM served WHERE line IS NOT NULL) AS l JOIN offers AS o ON o.game_id = l.game_id AND o.player_lookup = l.player_lookup AND o.as_of = l.as_of AND o.bookmaker <> l.book AND NOT o.exclude_from_consensus),
 far AS (SELECT DISTINCT game_id, player_lookup, as_of, book, line, ABS(line - middle) >= 1.5 AS off FROM beside WHERE books >= 2),
+counts AS (SELECT COUNTIF(off) AS k, NULLIF(COUNT(*), 0) AS n FROM far), -- the lower one-sided 95 % bound of Wilson's interval is judged
 words AS (SELECT what, COUNT(*) AS k FROM judged WHERE NOT same GROUP BY what)
-SELECT (SELECT 100.0*SAFE_DIVIDE(COUNTIF(same), COUNT(*)) FROM judged) AS same, (SELECT 100.0*SAFE_DIVIDE(COUNTIF(off), COUNT(*)) FROM far) AS far_off, (SELECT COUNT(*) FROM judged) AS n,
+SELECT (SELECT 100.0*SAFE_DIVIDE(COUNTIF(same), COUNT(*)) FROM judged) AS same, (SELECT 100.0*GREATEST(0, (k/n + 1.353/n - 1.645*SQRT(k/n*(1 - k/n)/n + 0.6765/(n*n)))/(1 + 2.706/n)) FROM counts) AS far_off, (SELECT COUNT(*) FROM judged) AS n,
   (SELECT COUNT(*) FROM far) AS lines_beside_other_books, (SELECT COUNTIF(off) FROM far) AS lines_far_from_them, (SELECT STRING_AGG(what || ': ' || CAST(k AS STRING), ', ' ORDER BY k DESC, what) FROM words) AS note"""
 
-check("line_record", "active rows that hold the line of record of their moment, and lines far from the other books", {"same": Limit(">= 100", unit="percent"), "far_off": Limit("<= 2", unit="percent")}, LINE_RECORD, valid="predictions feed:props", least=1,
+check("line_record", "active rows that hold the line of record of their moment, and the share of lines far from the other books that is certain", {"same": Limit(">= 100", unit="percent"), "far_off": Limit("<= 2", unit="percent")}, LINE_RECORD, valid="predictions feed:props", least=1,
       impact="Edges and results are measured against a line that nobody could take.", cause="A row written around the merge, a rung of a ladder taken for the main line, another book, or snapshots that arrived after the run.", command="nbprops backfill predictions --dates {d} --force")
 
 # %% ../../nbs/ops/61f_checks_record.ipynb #b36814df

@@ -58,9 +58,9 @@ check("label_level", "mean(actual - line) of the day and of the week against the
 # %% ../../nbs/ops/61e_checks_results.ipynb #06bbb813
 check("tier_bias", "mean of predicted minus actual in the worst pre-game tier, production, 30 days", {"value": Limit("< 3", "<= 5", "points")}, f"""
 WITH per AS (
-  SELECT a.system_id, a.scoring_tier, AVG(a.signed_error) AS m, COUNT(*) AS k FROM {ACC} AS a JOIN nba_predictions.model_registry AS r ON r.system_id = a.system_id AND r.is_production AND r.quantile_alpha IS NULL
+  SELECT a.system_id, a.scoring_tier, AVG(a.signed_error) AS m, COUNT(*) AS k, COUNT(DISTINCT a.game_date) AS dates FROM {ACC} AS a JOIN nba_predictions.model_registry AS r ON r.system_id = a.system_id AND r.is_production AND r.quantile_alpha IS NULL
   WHERE a.game_date BETWEEN @month AND @d AND a.scoring_tier IS NOT NULL AND a.signed_error IS NOT NULL GROUP BY a.system_id, a.scoring_tier)
-SELECT MAX(IF(k >= 30, ABS(m), NULL)) AS value, COALESCE(MAX(k), 0) AS n, STRING_AGG(system_id || ' ' || scoring_tier || ' ' || CAST(ROUND(m, 2) AS STRING) || ' (' || CAST(k AS STRING) || ')', ', ' ORDER BY system_id, scoring_tier) AS note FROM per""",
+SELECT MAX(IF(k >= 30 AND dates >= 7, ABS(m), NULL)) AS value, COALESCE(MAX(k), 0) AS n, STRING_AGG(system_id || ' ' || scoring_tier || ' ' || CAST(ROUND(m, 2) AS STRING) || ' (' || CAST(k AS STRING) || ')', ', ' ORDER BY system_id, scoring_tier) AS note FROM per""",
       valid="models graded_due", mode="post", least=30, impact="Picks on these players are systematically wrong.", cause="A feature of that tier changed, or the window held too few of them.", command="nbprops gates run {model}")
 
 # %% ../../nbs/ops/61e_checks_results.ipynb #7085b8d1
@@ -73,7 +73,8 @@ served AS (SELECT model_sha256, MAX(predicted_at) AS at FROM {PRED} WHERE game_d
 audits AS (SELECT MAX(finished_at) AS at FROM nba_orchestration.run_ledger WHERE command = 'registry validate' AND status = 'DONE'),
 age AS (SELECT r.model_id, TIMESTAMP_DIFF(@now, GREATEST(r.created_at, COALESCE(s.at, r.created_at), COALESCE(a.at, r.created_at)), HOUR)/24 AS days FROM r LEFT JOIN served AS s ON s.model_sha256 = r.sha256 CROSS JOIN audits AS a WHERE r.state IN ('candidate', 'shadow', 'production'))
 SELECT (SELECT COUNT(*) FROM r WHERE NOT COALESCE({legal}, FALSE) OR NOT REGEXP_CONTAINS(sha256, '^[0-9a-f]+$') OR LENGTH(sha256) <> 64) + (SELECT COUNT(*) FROM (SELECT model_family FROM r WHERE is_production GROUP BY model_family HAVING COUNT(*) > 1))
-  + (SELECT COUNT(*) FROM r WHERE NOT EXISTS (SELECT 1 FROM nba_predictions.model_registry_history AS h WHERE h.model_id = r.model_id)) AS contradictions,
+  + (SELECT COUNT(*) FROM r WHERE NOT EXISTS (SELECT 1 FROM nba_predictions.model_registry_history AS h WHERE h.model_id = r.model_id))
+  + (SELECT COUNT(DISTINCT h.model_id) FROM nba_predictions.model_registry_history AS h WHERE NOT EXISTS (SELECT 1 FROM r WHERE r.model_id = h.model_id)) AS contradictions,
   COALESCE((SELECT MAX(days) FROM age), 0) AS unproven_days, (SELECT COUNT(*) FROM r) AS n, (SELECT STRING_AGG(model_id, ', ' ORDER BY model_id) FROM age WHERE days > 7) AS note"""
 
 check("registry_valid", "contradictions in the registry, and days since a live file was last proven", {"contradictions": Limit("= 0"), "unproven_days": Limit("<= 7", "any", "days")}, registry_sql(), valid="models",
