@@ -6,6 +6,8 @@ import pytest
 from nbprops.settings import Refusal
 from nbprops.data import calibration as cal
 from nbprops.data.damage import apply_fault
+from nbprops.data.landing import NEWS
+from nbprops.ops.strikes import STRIKES
 from nbprops.data.faults import KINDS, Fault, parse_fault
 from nbprops.data.league import simulate, spoil
 from nbprops.data.lines import as_of_frame, line_of_record
@@ -176,9 +178,10 @@ def test_another_season_and_bad_requests():
 def test_every_fault_has_a_name_a_check_and_a_default():
     "Fails when a fault name is lost, or one without a check appears."
     assert KINDS.height == 26 and KINDS["name"].is_unique().all() and KINDS.select("field", "strength", "check").null_count().sum_horizontal().item() == 0
-    assert set(KINDS.filter("ready")["name"]) == {"late_feed", "dnp_zeros", "constant_feature", "duplicate_rows", "wrong_unit", "in_game_lines", "line_plus_2", "null_lines", "default_fill", "same_day_leak", "inverted_fatigue", "scoring_shift"}
+    assert set(KINDS["strikes"]) == {"feeds", "rows", "both", "work"} and set(KINDS.filter(pl.col("strikes").is_in(["feeds", "both"]))["name"]) == set(NEWS)
+    assert set(KINDS.filter(pl.col("strikes").is_in(["rows", "both"]))["name"]) == set(STRIKES)
 
-@pytest.mark.parametrize("text, says", [("wrong_units", "No fault is called"), ("moved_tip", "not implemented yet"), ("dnp_zeros:strength=2", "share"), ("dnp_zeros:strength=x", "cannot be read"),
+@pytest.mark.parametrize("text, says", [("wrong_units", "No fault is called"), ("moved_tip:strength=x", "cannot be read"), ("dnp_zeros:strength=2", "share"), ("dnp_zeros:strength=x", "cannot be read"),
     ("dnp_zeros:from=2026-02-30", "cannot be read"), ("dnp_zeros:power=1", "no part of a fault"), ("late_feed:field=weather", "no feed"), ("duplicate_rows:field=nowhere", "No table"),
     ("constant_feature:field=mood", "no table has a column"), ("dnp_zeros:from=2026-02-02,to=2026-02-01", "after")])
 def test_a_bad_fault_is_refused(text, says):

@@ -223,7 +223,7 @@ seen AS (
 jobs AS (
   SELECT s.job, MAX(s.game_date) AS last, MAX(COALESCE(t.due, @graded_by)) AS due FROM seen AS s LEFT JOIN slots AS t ON t.mode = s.job GROUP BY s.job HAVING COUNT(DISTINCT IF(s.game_date < @d, s.game_date, NULL)) >= 3),
 owed AS (SELECT job, game_date FROM jobs CROSS JOIN slates WHERE job IN ('EARLY', 'OVERNIGHT', 'SAME_DAY') UNION ALL SELECT job, game_date FROM jobs CROSS JOIN results WHERE job NOT IN ('EARLY', 'OVERNIGHT', 'SAME_DAY')),
-missed AS (SELECT j.job, j.due, COUNTIF(o.game_date > j.last AND (o.game_date < @d OR j.due <= @now)) AS k FROM jobs AS j JOIN owed AS o ON o.job = j.job GROUP BY j.job, j.due),
+missed AS (SELECT j.job, j.due, COUNTIF(o.game_date > j.last AND IF(j.job IN ('EARLY', 'OVERNIGHT', 'SAME_DAY'), o.game_date < @d OR j.due <= @now, o.game_date <= @graded_until)) AS k FROM jobs AS j JOIN owed AS o ON o.job = j.job GROUP BY j.job, j.due),
 pulse AS (SELECT job, k + IF(due <= @now, LEAST(TIMESTAMP_DIFF(@now, due, MINUTE)/1440.0, 1.25), 1.0) AS cadences FROM missed)
 SELECT MAX(cadences) AS cadences, COUNT(*) AS n, STRING_AGG(IF(cadences > 1.5, job, NULL), ', ' ORDER BY cadences DESC, job) AS note FROM pulse"""
 

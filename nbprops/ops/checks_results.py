@@ -56,11 +56,11 @@ check("label_level", "mean(actual - line) of the day and of the week against the
       impact="Models trained before are now biased against the line.", cause="A change of scoring, of the lines' source, or box scores in another unit.", command="nbprops report daily-signal --date {d}; nbprops investigate window")
 
 # %% ../../nbs/ops/61e_checks_results.ipynb #06bbb813
-check("tier_bias", "mean of predicted minus actual in the worst pre-game tier, production, 30 days", {"value": Limit("< 3", "<= 5", "points")}, f"""
+check("tier_bias", "mean of predicted minus actual in the worst pre-game tier as far as it is certain (lower 95 % bound), production, 30 days", {"value": Limit("< 3", "<= 5", "points")}, f"""
 WITH per AS (
-  SELECT a.system_id, a.scoring_tier, AVG(a.signed_error) AS m, COUNT(*) AS k, COUNT(DISTINCT a.game_date) AS dates FROM {ACC} AS a JOIN nba_predictions.model_registry AS r ON r.system_id = a.system_id AND r.is_production AND r.quantile_alpha IS NULL
+  SELECT a.system_id, a.scoring_tier, AVG(a.signed_error) AS m, GREATEST(0, ABS(AVG(a.signed_error)) - 1.645*STDDEV(a.signed_error)/SQRT(COUNT(*))) AS sure, COUNT(*) AS k, COUNT(DISTINCT a.game_date) AS dates FROM {ACC} AS a JOIN nba_predictions.model_registry AS r ON r.system_id = a.system_id AND r.is_production AND r.quantile_alpha IS NULL
   WHERE a.game_date BETWEEN @month AND @d AND a.scoring_tier IS NOT NULL AND a.signed_error IS NOT NULL GROUP BY a.system_id, a.scoring_tier)
-SELECT MAX(IF(k >= 30 AND dates >= 7, ABS(m), NULL)) AS value, COALESCE(MAX(k), 0) AS n, STRING_AGG(system_id || ' ' || scoring_tier || ' ' || CAST(ROUND(m, 2) AS STRING) || ' (' || CAST(k AS STRING) || ')', ', ' ORDER BY system_id, scoring_tier) AS note FROM per""",
+SELECT MAX(IF(k >= 30 AND dates >= 7, sure, NULL)) AS value, COALESCE(MAX(k), 0) AS n, STRING_AGG(system_id || ' ' || scoring_tier || ' ' || CAST(ROUND(m, 2) AS STRING) || ' (' || CAST(k AS STRING) || ')', ', ' ORDER BY system_id, scoring_tier) AS note FROM per""",
       valid="models graded_due", mode="post", least=30, impact="Picks on these players are systematically wrong.", cause="A feature of that tier changed, or the window held too few of them.", command="nbprops gates run {model}")
 
 # %% ../../nbs/ops/61e_checks_results.ipynb #7085b8d1

@@ -16,10 +16,12 @@ from ..data.warehouse import Warehouse
 from ..settings import ET, Refusal, home, now, today
 
 # %% auto #0
-__all__ = ['CLOCK', 'TOLD', 'TASKS', 'LEDGER', 'Day', 'Task', 'Done', 'mode_due', 'ungraded', 'no_slate', 'unpredicted',
-           'no_report_tools', 'no_channels', 'DayRun', 'close_dead', 'run_daily']
+__all__ = ['MEMORY', 'CLOCK', 'TOLD', 'TASKS', 'LEDGER', 'Day', 'Task', 'Done', 'mode_due', 'unsaid', 'ungraded', 'no_slate',
+           'unpredicted', 'no_report_tools', 'no_channels', 'DayRun', 'close_dead', 'run_daily']
 
 # %% ../../nbs/ops/69_daily.ipynb #2bcebc8e
+MEMORY = 7 # days in which a late box score or a correction still changes what is stored
+
 @dataclass
 class Day:
     "What the steps of a run share."
@@ -32,6 +34,8 @@ class Day:
     quiet: bool = False
     @property
     def first(self) -> date: return self.day - timedelta(days=self.back)
+    @property
+    def since(self) -> date: return min(self.first, self.day - timedelta(days=MEMORY)) # corrections are looked for from here on
     @property
     def eve(self) -> date: return self.day - timedelta(days=1)
 
@@ -72,7 +76,7 @@ def _ingest(d: Day) -> str:
 def _features(d: Day) -> str:
     "Phases 3 and 4 of the finished days and of today's slate."
     from nbprops.ops.backfill import backfill_features
-    m = backfill_features(d.wh, d.first, d.day, quiet=True)
+    m = backfill_features(d.wh, d.since, d.day, quiet=True)
     return str(m).splitlines()[0]
 
 # %% ../../nbs/ops/69_daily.ipynb #50b30d69
@@ -83,8 +87,14 @@ def _grading(d: Day) -> str:
     from nbprops.signals.subset_record import fill_subset_results
     g = grade(d.wh, d.first, d.eve)
     d.seen["grading"] = g.exit_code == 1
-    told = fill_results(d.wh, d.first, d.eve), fill_subset_results(d.wh, d.first, d.eve)
-    return str(g).splitlines()[0] + f"; {len(told[0])} days of picks and {told[1].written} rows of lists with results"
+    before = grade(d.wh, d.since, d.first - timedelta(days=1)).counts.written if d.since < d.first else 0
+    told = fill_results(d.wh, d.since, d.eve), fill_subset_results(d.wh, d.since, d.eve)
+    return str(g).splitlines()[0] + (f"; {before} rows of the week before changed" if before else "") + f"; {len(told[0])} days of picks and {told[1].written} rows of lists with results"
+
+def unsaid(d: Day) -> str | None:
+    "Why there is nothing to grade."
+    n = d.wh.sql("SELECT COUNT(*) AS n FROM nba_predictions.player_prop_predictions WHERE game_date BETWEEN @a AND @b", a=d.first, b=d.eve)["n"][0]
+    return None if n else f"nothing was predicted between {d.first} and {d.eve}"
 
 def _performance(d: Day) -> str:
     "The state of every model."
@@ -188,7 +198,7 @@ def _publish(d: Day) -> str:
     return f"index {write_index(d.wh)}"
 
 # %% ../../nbs/ops/69_daily.ipynb #36bbfba9
-TASKS = (Task("ingest", _ingest, idle=lambda d: None if d.feeds else "no --feeds given; the tables are taken as they are"), Task("features", _features, ("ingest",)), Task("grading", _grading), Task("performance", _performance, ("grading",), ungraded),
+TASKS = (Task("ingest", _ingest, idle=lambda d: None if d.feeds else "no --feeds given; the tables are taken as they are"), Task("features", _features, ("ingest",)), Task("grading", _grading, idle=unsaid), Task("performance", _performance, ("grading",), ungraded),
          Task("predictions", _predictions, ("features",), no_slate), Task("signals", _signals, ("predictions",), unpredicted), Task("phases", _phases), Task("validation", _validation), Task("reminder", _reminder), Task("pages", _pages, ("validation",), no_report_tools), Task("messages", _messages, ("validation",), no_channels), Task("publish", _publish))
 
 # %% ../../nbs/ops/69_daily.ipynb #ae39a8f6

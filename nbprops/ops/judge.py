@@ -155,6 +155,7 @@ CONDITIONS = {
     "shots_due": (lambda s: s.hours_after_tip() >= 12, "play-by-play is due 12 h after the last tip-off"),
     "morning": (lambda s: s.now >= eastern(s.day, MORNING), "asked from 07:00 ET of the game day"),
     "overnight": (lambda s: s.now >= eastern(s.day, MORNING) + timedelta(minutes=30), "asked from half an hour after the OVERNIGHT run, 07:30 ET"),
+    "same_day": (lambda s: s.now >= eastern(s.day, SAME_DAY), "asked from the SAME_DAY run, 11:30 ET of the game day; at night the reports of the day are not out"),
     "noon": (lambda s: s.now >= eastern(s.day, NOON), "asked from 12:00 ET of the game day"),
     "graded_due": (lambda s: s.now >= eastern(s.day + timedelta(days=1), GRADED_BY), "grading is due on the next day at 11:00 ET"),
     "slate": (lambda s: s["slate"] > 0, "no expected slate has been built for this date"),

@@ -9,7 +9,8 @@ import polars as pl
 from ..data.artifacts import Store
 from ..data.damage import apply_fault
 from ..data.faults import Fault
-from ..data.tables import TABLES, table
+from ..data.tables import table
+from ..model.states import paths
 
 # %% auto #0
 __all__ = ['SUMMARY', 'STORE', 'FACTORS', 'ZONES', 'SERVED', 'GRADED', 'REGISTRY', 'STRIKES', 'targets', 'overwrite',
@@ -77,8 +78,8 @@ def remove_registry_row(tx, models: int = 1) -> list[str]: # model ids
 
 def swap_files(wh, store: Store, models: int = 1) -> list[str]: # model ids
     "Exchange the bytes of production models in the store."
-    rows = wh.sql(f"SELECT model_id, gcs_path FROM {REGISTRY} WHERE is_production ORDER BY model_id LIMIT {int(models)}")
-    for path in rows["gcs_path"]:
-        rel = path.removeprefix(store.uri).lstrip("/")
+    rows = wh.sql(f"SELECT model_id, model_family, model_file_name FROM {REGISTRY} WHERE is_production ORDER BY model_id LIMIT {int(models)}")
+    for row in rows.iter_rows(named=True): # one or two models
+        rel = paths(row)[0]
         store._replace_file(rel, store.get(rel) + b"another file")
     return rows["model_id"].to_list()

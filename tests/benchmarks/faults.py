@@ -36,15 +36,16 @@ def play(drill, day: date) -> tuple[list[dict], float]: # findings of the day's 
     broken = [dict(asked=str(day), hour="11:35", date=str(day), mode="step", place=0, check=s.name, verdict="FAILED", value=None, note=s.said[:300]) for s in run.steps if s.status == "FAILED"]
     return broken + [f for r in kept for f in findings(r, day, "11:35")] + findings(noon, day, "12:05"), time.perf_counter() - begun
 
-def season(folder: Path) -> None:
+def season(folder: Path, first: date = OPENING, last: date = LAST) -> None:
     "The clean season, day by day; resumes nothing, so that the copies belong together."
     from nbprops.data.artifacts import Store
     from nbprops.data.warehouse import Warehouse
     from nbprops.ops import drill as d
     home = folder/"home"; shutil.rmtree(folder, ignore_errors=True); home.mkdir(parents=True)
     os.environ["NBPROPS_HOME"] = str(home)
-    drill, day, said, days = d.open_drill(Warehouse(), Store(), seed=SEED, families=FAMILIES, pages=False), OPENING, [], []
-    while day <= LAST:
+    drill, day, said, days = d.open_drill(Warehouse(), Store(), seed=SEED, families=FAMILIES, pages=False), first, [], []
+    if first > OPENING: d.catch_up(drill, first)
+    while day <= last:
         if day in MORNINGS:
             shutil.copytree(home, folder/str(day))
             (folder/f"{day}.json").write_text(json.dumps(dict(landed=drill.landed.isoformat(), trained=str(drill.trained))))
@@ -127,4 +128,4 @@ def table(folder: Path) -> None:
 
 if __name__ == "__main__":
     what, folder = sys.argv[1], Path(sys.argv[2])
-    {"season": season, "strike": lambda p: strike(p, sys.argv[3:]), "table": table}[what](folder)
+    {"season": lambda p: season(p, *map(date.fromisoformat, sys.argv[3:])), "strike": lambda p: strike(p, sys.argv[3:]), "table": table}[what](folder)
