@@ -199,7 +199,8 @@ declare("nba_predictions.daily_prediction_signals", key="game_date system_id", p
     DATE!: game_date
     STRING!: system_id, skew_category, volume_category, daily_signal, explanation (GREEN, YELLOW, RED)
     INT64!: total_picks, over_picks, under_picks, pass_picks, high_edge_picks, premium_picks, slate_size
-    FLOAT64!: pct_over, pct_under, pct_over_directional, avg_edge, avg_prediction_vs_line, avg_confidence (percent, points, 0-1)
+    FLOAT64!: pct_over, pct_under, avg_edge, avg_prediction_vs_line, avg_confidence (percent, points, 0-1)
+    FLOAT64: pct_over_directional (percent; NULL where no side was taken)
     """)
 
 # %% ../../nbs/data/10c_predictions.ipynb #753f1e73
