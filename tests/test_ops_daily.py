@@ -151,6 +151,9 @@ def test_a_day_starts_what_follows_and_publishes_all_of_it(world):
     colours = n("SELECT COUNT(*) AS n FROM nba_predictions.daily_prediction_signals WHERE game_date = @d")
     assert six == {"annotate": (active, active), "daily_signal": (colours, colours), "best_bets": (2, 2), "subsets": (lists, lists), "notify": (0, 0)} and active > 0
     assert set(completion(wh, 6).values()) <= {"COMPLETE", "EMPTY_OK"} and reconcile(wh, DAY).written == 0
+    from nbprops.ops.logs import read_logs
+    (line,) = read_logs(service="publishing").lines
+    assert (line["event"], line["game_date"], line["file"]) == ("picks_published", str(DAY), f"signal-best-bets/{DAY}.json") and line["picks"] == json.loads((home/"published"/line["file"]).read_text())["total_picks"]
     (home/"published"/"signal-best-bets"/f"{DAY}.json").unlink(); reconcile(wh, DAY)
     assert completion(wh, 6)["best_bets"] == "PARTIAL"
 
