@@ -531,3 +531,16 @@ def test_the_commands(home, tmp_path, monkeypatch, capsys):
     code, out, _ = sh("restore", file, NBPROPS_HOME=new)
     assert code == 0 and " restored" in out and hashed(new) == hashed(home)
     assert sh("prune", NBPROPS_HOME=new, NBPROPS_NOW=LATER)[0] == 0
+
+def test_old_logs_go_by_the_day_in_their_name(wh, monkeypatch):
+    "Fails when a log of yesterday goes, a file that is no log of ours goes, or the setting is not heard."
+    from nbprops.data.logbook import log, logs_dir
+    monkeypatch.setenv("NBPROPS_NOW", "2026-02-10T12:00:00Z")
+    days = {"nbprops-20260210.jsonl", "nbprops-20260209.jsonl", "nbprops-20260208.jsonl", "nbprops-20251112.jsonl", "nbprops-20251111.jsonl", "nbprops-20251101.jsonl"}
+    for name in days | {"nbprops-2025111.jsonl", "nbprops-20251340.jsonl", "notes.jsonl", "error-20250101-000000.txt"}: logs_dir().mkdir(parents=True, exist_ok=True); (logs_dir()/name).write_text("{}\n")
+    store = Store(str(wh.path.parent/"models"))
+    found = lambda: next(r for r in prune(wh, store, dry_run=True).rules.iter_rows(named=True) if r["rule"] == "logs")
+    assert (found()["count"], found()["bytes"], found()["older_than"], str(found()["newest"])) == (2, 6, "90 days", "2025-11-11")
+    monkeypatch.setenv("NBPROPS_PRUNE_LOGS_DAYS", "1"); assert found()["count"] == 4, "the day of the 9th ended twelve hours ago"
+    prune(wh, store)
+    assert {p.name for p in logs_dir().iterdir()} == {"nbprops-20260210.jsonl", "nbprops-20260209.jsonl", "nbprops-2025111.jsonl", "nbprops-20251340.jsonl", "notes.jsonl", "error-20250101-000000.txt"}

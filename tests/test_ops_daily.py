@@ -129,6 +129,67 @@ def test_a_past_date_and_a_day_without_games_are_not_predicted(world, monkeypatc
     monkeypatch.setenv("NBPROPS_NOW", "2026-07-01T16:00:00+00:00")
     assert "no games" in run_daily(wh=wh, store=store, tasks=only)["predictions"].said
 
+# phases and triggers
+
+def completion(wh, phase: int, column: str = "status") -> dict:
+    from nbprops.ops.phases import status
+    return dict(status(wh, phase, [DAY]).select("processor", column).iter_rows())
+
+def test_a_day_starts_what_follows_and_publishes_all_of_it(world):
+    "Fails when a step is not marked with the run that began it, when phase 6 of a played day is miscounted, or counting again changes it."
+    from nbprops.ops.phases import PHASES, reconcile
+    wh, store, home = world
+    wh.sql(f"DELETE FROM {PRED} WHERE game_date = @d", d=DAY); reconcile(wh, DAY)
+    assert set(completion(wh, 4, "trigger_state").values()) == {"pending"}
+    r = run_daily(wh=wh, store=store, tasks=tuple(t for t in TASKS if t.name != "pages"))
+    rows = wh.read(PHASES, DAY, DAY, where="phase IN (4, 5) AND status = 'COMPLETE'")
+    assert set(rows["trigger_state"]) == {"confirmed"} and set(rows["trigger_id"]) == {r.run_id} and set(rows["attempts"]) == {1} and rows.height >= 5
+    n = lambda q: wh.sql(q, d=DAY)["n"][0]
+    six = {x["processor"]: (x["rows_expected"], x["rows_written"]) for x in wh.read(PHASES, DAY, DAY, where="phase = 6").iter_rows(named=True)}
+    active = n(f"SELECT COUNT(*) AS n FROM {PRED} WHERE game_date = @d AND is_active")
+    lists = n("SELECT COUNT(DISTINCT subset_id) AS n FROM nba_predictions.subset_picks WHERE game_date = @d")
+    colours = n("SELECT COUNT(*) AS n FROM nba_predictions.daily_prediction_signals WHERE game_date = @d")
+    assert six == {"annotate": (active, active), "daily_signal": (colours, colours), "best_bets": (2, 2), "subsets": (lists, lists), "notify": (0, 0)} and active > 0
+    assert set(completion(wh, 6).values()) <= {"COMPLETE", "EMPTY_OK"} and reconcile(wh, DAY).written == 0
+    from nbprops.ops.logs import read_logs
+    (line,) = read_logs(service="publishing").lines
+    assert (line["event"], line["game_date"], line["file"]) == ("picks_published", str(DAY), f"signal-best-bets/{DAY}.json") and line["picks"] == json.loads((home/"published"/line["file"]).read_text())["total_picks"]
+    (home/"published"/"signal-best-bets"/f"{DAY}.json").unlink(); reconcile(wh, DAY)
+    assert completion(wh, 6)["best_bets"] == "PARTIAL"
+
+LOST = """
+import os, nbprops.ops.phases as phases
+from nbprops.ops.daily import TASKS, run_daily
+real = phases.sent
+phases.sent = lambda wh, phase, *a: os._exit(9) if phase == 4 else real(wh, phase, *a)
+run_daily(tasks=tuple(t for t in TASKS if t.name in ("features", "predictions")))
+"""
+
+def test_a_crash_between_the_call_and_its_note_leaves_pending(world):
+    "Fails when a step that was called and not noted counts as sent, is not tried again, or is tried in silence."
+    from nbprops.ops.phases import reconcile
+    wh, store, _ = world
+    wh.sql(f"DELETE FROM {PRED} WHERE game_date = @d", d=DAY)
+    p = subprocess.run([sys.executable, "-c", LOST], env=dict(os.environ), capture_output=True, text=True, timeout=300)
+    assert p.returncode == 9, p.stderr[-2000:]
+    reconcile(wh, DAY)
+    assert set(completion(wh, 4, "trigger_state").values()) == {"pending"} and set(completion(wh, 4, "attempts").values()) == {1}
+    r = run_daily(wh=wh, store=store, tasks=tuple(t for t in TASKS if t.name in ("features", "predictions"))); reconcile(wh, DAY)
+    assert r["predictions"].status == "DONE" and set(completion(wh, 4, "trigger_state").values()) == {"confirmed"} and set(completion(wh, 4, "attempts").values()) == {2}
+
+def test_a_step_that_never_works_is_given_up(world, monkeypatch):
+    "Fails when a scheduler starts a broken step for ever, without a pause, or gives up in silence."
+    wh, store, _ = world
+    wh.sql(f"DELETE FROM {PRED} WHERE game_date = @d", d=DAY)
+    task, at, ends = (Task("predictions", fails, after=4),), NOON, []
+    for _ in range(17): # every five minutes
+        monkeypatch.setenv("NBPROPS_NOW", at.isoformat()); at += timedelta(minutes=5)
+        ends.append(run_daily(wh=wh, store=store, tasks=task)["predictions"])
+    tried = [i for i, e in enumerate(ends) if e.status == "FAILED" and "feed is gone" in e.said]
+    assert tried == [0, 1, 2, 5, 14] and all("attempt" in ends[i].said and ends[i].status == "SKIPPED" for i in (3, 4, 6, 13))
+    assert ends[-1].status == "FAILED" and "started 5 times" in ends[-1].said and run_daily(wh=wh, store=store, tasks=task).exit_code == 3
+    assert dict(wh.sql(f"SELECT status, COUNT(*) AS n FROM {LEDGER} WHERE command = 'daily' AND step = 'predictions' GROUP BY status").iter_rows()) == {"FAILED": 5, "SKIPPED": 13}
+
 # the doctor
 
 def test_the_doctor_finds_what_is_broken(world, monkeypatch):

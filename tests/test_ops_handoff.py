@@ -221,3 +221,55 @@ def test_the_page_shows_verdict_words_and_proofs(world, capsys):
     for word in ("What changed", "What to do", "<script>alert(1)</script>"): assert word in page.text
     assert "<strong>bold</strong>" in html and "a chart" in page.text and "img" not in page.tags
     assert page.tags.count("h1") == 1 and {l[1:] for l in page.links} <= set(re.findall(r'id="([^"]+)"', html))
+
+def text_of(world, **kw): return read_text(write_handoff(world, MORNING, **kw).path)
+
+def claims(text: str, start: str) -> dict: return {c.id: c for c in claims_in(text) if c.id.startswith(start)}
+
+def test_models_that_left_service_are_told_for_a_fortnight(world):
+    "Fails when a retired, rejected or blocked model is forgotten at once, is told for ever, or one that came back is called gone."
+    move = "INSERT INTO nba_predictions.model_registry_history (transition_id, model_id, to_state, reason, actor, is_override, occurred_at, created_at, build_commit_sha) VALUES ('{0}', '{0}', '{1}', 'because {1}', 'ana', FALSE, TIMESTAMP_SUB(@t, INTERVAL {2} HOUR), @t, 'x')"
+    for id, state, hours in (("m_old", "retired", 24*15), ("m_gone", "retired", 24*13), ("m_bad", "rejected", 5), ("m_stop", "blocked", 2), ("m_shadow", "blocked", 30), ("m_shadow2", "shadow", 1)): world.sql(move.format(id, state, hours), t=CLOCK)
+    world.sql("UPDATE nba_predictions.model_registry_history SET model_id = 'm_shadow' WHERE transition_id = 'm_shadow2'")
+    got = claims(text_of(world), "left")
+    assert set(got) == {"left-count", "left-m_gone", "left-m_bad", "left-m_stop"} and got["left-count"].value == {"n": 3} and "because blocked" in got["left-m_stop"].text
+
+def test_bias_and_the_fixed_thresholds_stand_with_a_model(world):
+    "Fails when the bias is not the mean of prediction minus points of seven days, voids count, or the old state is judged or missing."
+    world.sql("UPDATE nba_predictions.prediction_accuracy SET is_voided = TRUE WHERE game_date = @d AND team_abbr = 'ATL'", d=DAY)
+    rows = world.sql("SELECT predicted_points, actual_points FROM nba_predictions.prediction_accuracy WHERE model_id = 'm_prod' AND NOT is_voided AND actual_points IS NOT NULL AND game_date BETWEEN @a AND @b", a=DAY - timedelta(days=6), b=DAY)
+    c = claims(text_of(world), "models-m_prod")["models-m_prod"]
+    want = float((rows["predicted_points"] - rows["actual_points"]).mean())
+    assert c.value["graded"] == rows.height > 300 and abs(c.value["bias"] - want) < 1e-5 and f"bias {want:+.2f} points over {rows.height:,}" in c.text
+    assert "monitor UNPROVEN on 2026-02-10 (fixed thresholds: BLOCKED)" in c.text and c.value["legacy_state"] == "BLOCKED"
+
+def test_failed_steps_and_endless_overrides_are_told(world):
+    "Fails when a step that failed is not told, a mended one is told as open, or an override without expiry is in no list."
+    from nbprops.data.runs import Step, ledger_row
+    def ran(step: str, state: str, hours: int, k: int):
+        with pytest.MonkeyPatch.context() as mp:
+            mp.setenv("NBPROPS_NOW", (CLOCK - timedelta(hours=hours)).isoformat())
+            world.write("nba_orchestration.run_ledger", ledger_row(Step(f"r{k}", "daily", step, game_date=DAY, started_at=CLOCK - timedelta(hours=hours)), state, error=f"why {step}" if state != "DONE" else None))
+    for k, (s, state, hours) in enumerate([("grading", "FAILED", 5), ("grading", "INTERRUPTED", 4), ("features", "FAILED", 9), ("features", "DONE", 3), ("pages", "FAILED", 80), ("phases", "DONE", 1), ("signals", "SKIPPED", 1)]): ran(s, state, hours, k)
+    world.sql("UPDATE nba_predictions.model_registry_history SET is_override = TRUE WHERE model_id = 'm_shadow'")
+    text = text_of(world)
+    got = claims(text, "failed")
+    assert set(got) == {"failed-count", f"failed-daily-grading-{DAY}", f"failed-daily-features-{DAY}"}
+    assert "2 times" in got[f"failed-daily-grading-{DAY}"].text and "NOT DONE since" in got[f"failed-daily-grading-{DAY}"].text and "worked since" in got[f"failed-daily-features-{DAY}"].text
+    over = claims(text, "overrides"); assert len(over) == 2 and any("WITHOUT EXPIRY" in c.text for c in over.values())
+    ran("grading", "DONE", 0, 99)
+    assert check_handoff(world, write_handoff(world, MORNING).path).verdict == "TRUE"
+
+def test_builds_are_claims_and_git_is_none(world):
+    "Fails when rows of a build with uncommitted changes are told without a query, or what only git knows is passed off as a claim."
+    world.sql("UPDATE nba_predictions.player_prop_predictions SET build_commit_sha = 'abcdef0123456-dirty' WHERE game_date = @d AND team_abbr = 'ATL'", d=DAY)
+    h = write_handoff(world, MORNING); text = read_text(h.path)
+    got = claims(text, "builds")
+    (dirty,) = [c for c in got.values() if (c.value or {}).get("build") == "abcdef0123456-dirty"]
+    n = world.sql("SELECT COUNT(*) AS n FROM nba_predictions.player_prop_predictions WHERE build_commit_sha LIKE '%-dirty' AND build_commit_sha LIKE 'abc%'")["n"][0]
+    assert dirty.value["n"] == n > 0 and "with uncommitted changes" in dirty.text
+    part = next(p.text for p in pieces(text) if p.name == "deployments")
+    loose = [l for l in part.splitlines() if l.startswith("- ") and "`[" not in l]
+    assert loose and all("no claim: only the repository can tell" in l or "no healthy deployment" in l or "outside a checkout" in l or "not recorded" in l for l in loose), loose
+    world.sql("UPDATE nba_predictions.player_prop_predictions SET build_commit_sha = 'rehearsal' WHERE build_commit_sha LIKE '%-dirty'")
+    assert {r.status for r in check_handoff(world, h.path).results if r.claim.id.startswith("builds")} >= {"FALSE"}

@@ -4,7 +4,7 @@ import shutil
 import polars as pl
 import pytest
 from nbprops.data.warehouse import Warehouse
-from nbprops.ops.phases import PHASES, PROCESSORS, expected_processors, readiness, reconcile, status, status_expr
+from nbprops.ops.phases import PHASES, PROCESSORS, expected_processors, held, readiness, reconcile, sent, status
 from nbprops.ops.rehearsal import CLOCK, DAY, rehearse
 from nbprops.settings import Refusal
 
@@ -119,5 +119,136 @@ def test_an_empty_range_is_refused(world):
 def test_every_processor_counts_every_date(world):
     "No date and no processor falls through a join."
     reconcile(world, DAY - timedelta(days=9), DAY)
-    rows = world.read(PHASES, DAY - timedelta(days=9), DAY, where="phase < 5")
+    rows = world.read(PHASES, DAY - timedelta(days=9), DAY, where="phase <> 5")
     assert rows.height == 10*len(PROCESSORS) and rows["status"].null_count() == 0
+
+# phase 6
+
+SIX, TAGS = "annotate best_bets daily_signal notify subsets".split(), "nba_predictions.pick_signal_tags"
+PRED = "nba_predictions.player_prop_predictions"
+counts = lambda w, day=DAY: {r["processor"]: (r["status"], r["rows_expected"], r["rows_written"]) for r in status(w, 6, [day]).iter_rows(named=True)}
+
+def tag(w, where: str = "TRUE"):
+    "Tags for the active predictions of the day."
+    rows = w.sql(f"SELECT game_date, player_lookup, game_id, system_id FROM {PRED} WHERE game_date = @d AND is_active AND {where}", d=DAY)
+    none = pl.lit([], pl.List(pl.String))
+    w.write(TAGS, rows.with_columns(missing_inputs_json=pl.lit("{}"), registry_version=pl.lit("x"), signal_tags=none, shadow_signal_tags=none, cannot_evaluate_tags=none, signal_count=pl.lit(0), evaluated_at=pl.lit(CLOCK)))
+
+def log(w, channel: str, state: str, k: int = 1, kind: str = "picks"):
+    from nbprops.data.tables import one_row
+    name = "nba_orchestration.notification_log"
+    w.write(name, one_row(name, dict(notification_id=f"{channel}#{k}", kind=kind, channel=channel, idempotency_key=channel, status=state, payload_json="{}", game_date=DAY, sent_at=CLOCK + timedelta(minutes=k))))
+
+def file_of(day: date):
+    from nbprops.signals.files import FOLDER, published
+    published().put_json(f"{FOLDER}/{day}.json", {"date": str(day)})
+
+def test_phase_6_is_counted_from_what_is_there(world):
+    "Fails when a processor of phase 6 is believed instead of counted: tags against predictions, picks with their file, notices by channel."
+    reconcile(world, DAY)
+    n = world.sql(f"SELECT COUNT(*) AS n FROM {PRED} WHERE game_date = @d AND is_active", d=DAY)["n"][0]
+    assert counts(world) == {"annotate": ("PENDING", n, 0), "best_bets": ("PARTIAL", 2, 1), "daily_signal": ("COMPLETE", 3, 3), "notify": ("PENDING", 1, 0), "subsets": ("EMPTY_OK", 0, 0)}
+    assert set(states(world, 6, column="trigger_state").values()) == {None} and states(world, 6, column="last_error")["best_bets"] == "published, and no file of it"
+    tag(world, "team_abbr <> 'ATL'"); file_of(DAY); file_of(DAY - timedelta(days=1)); log(world, "slack", "SENT"); log(world, "sms", "SKIPPED_NO_CONFIG"); log(world, "email", "SENT", kind="grading")
+    world.sql("DELETE FROM nba_predictions.daily_prediction_signals WHERE game_date = @d AND system_id = 'catboost_v9'", d=DAY)
+    reconcile(world, DAY)
+    got = counts(world); assert got == {"annotate": ("PARTIAL", n, n*7//8), "best_bets": ("COMPLETE", 2, 2), "daily_signal": ("PARTIAL", 3, 2), "notify": ("COMPLETE", 1, 1), "subsets": ("EMPTY_OK", 0, 0)}
+    tag(world); log(world, "email", "FAILED", 2); reconcile(world, DAY)
+    assert counts(world)["annotate"] == ("COMPLETE", n, n) and counts(world)["notify"] == ("FAILED", 2, 1)
+    log(world, "email", "SENT", 3); reconcile(world, DAY)
+    assert counts(world)["notify"] == ("COMPLETE", 2, 2)
+
+def test_a_reason_is_a_publication_and_a_forgotten_pick_is_none(world):
+    "Fails when a day without picks is never complete, or candidates that were chosen before the tip and not published count as published."
+    world.sql("DELETE FROM nba_predictions.signal_best_bets_picks WHERE game_date = @d", d=DAY); file_of(DAY)
+    reconcile(world, DAY); assert counts(world)["best_bets"] == ("PENDING", 2, 0)
+    world.sql("UPDATE nba_predictions.best_bets_candidates SET rank = NULL, decision = 'low_edge' WHERE game_date = @d", d=DAY)
+    reconcile(world, DAY); assert counts(world)["best_bets"] == ("COMPLETE", 2, 2)
+    world.sql("DELETE FROM nba_predictions.best_bets_candidates WHERE game_date = @d", d=DAY)
+    reconcile(world, DAY); assert counts(world)["best_bets"] == ("PENDING", 2, 0)
+
+def test_no_predictions_block_everything_but_the_notice(world):
+    "Fails when a date on which the run is missing looks like one with nothing to publish: only the notice can work, and it has to."
+    world.sql(f"DELETE FROM {PRED} WHERE game_date = @d", d=DAY)
+    for t in ("daily_prediction_signals", "signal_best_bets_picks", "best_bets_candidates"): world.sql(f"DELETE FROM nba_predictions.{t} WHERE game_date = @d", d=DAY)
+    reconcile(world, DAY)
+    assert {k: s for k, (s, *_) in counts(world).items()} == dict.fromkeys(SIX, "BLOCKED") | {"notify": "PENDING"}
+    world.sql("DELETE FROM nba_predictions.model_registry"); reconcile(world, DAY)
+    assert {s for s, *_ in counts(world).values()} == {"EMPTY_OK"}
+
+def test_expected_lists_are_those_that_the_rule_makes(world):
+    "Fails when the count of due lists and the rule that fills lists part ways."
+    from nbprops.signals.annotate import read_predictions
+    from nbprops.signals.subsets import DEFINITIONS, Subset, definition_rows, read_subsets, subset_rows
+    extra = [Subset("over", "o", 2.0, recommendation_filter="OVER"), Subset("none", "n", 40.0), Subset("off", "x", 1.0, is_active=False), Subset("shadow", "s", 2.0, "GREEN", system_id="catboost_v9_shadow"), Subset("sure", "s", 1.0, min_confidence=.9), Subset("red", "r", 2.5, "RED", top_n=2)]
+    shipped = definition_rows().with_columns(min_edge=pl.col("min_edge")/2)
+    world.write(DEFINITIONS, pl.concat([shipped, pl.DataFrame([e.__dict__ for e in extra], schema=shipped.schema)]))
+    for colour in ("RED", "GREEN", "YELLOW"):
+        world.sql("UPDATE nba_predictions.daily_prediction_signals SET daily_signal = @c WHERE game_date = @d", c=colour, d=DAY)
+        with world.transaction() as tx: due = subset_rows(read_predictions(tx, DAY, DAY, "is_active AND is_actionable"), tx.read("nba_predictions.daily_prediction_signals", DAY, DAY), read_subsets(tx))
+        reconcile(world, DAY)
+        assert counts(world)["subsets"] == ("PENDING", due["subset_id"].n_unique(), 0) and due["subset_id"].n_unique() > 3
+    world.write("nba_predictions.subset_picks", due.with_columns(version=pl.lit(1))); reconcile(world, DAY)
+    assert counts(world)["subsets"][0] == "COMPLETE"
+
+# triggers
+
+def ran(w, k: int, state: str = "FAILED", step: str = "predictions", at: datetime = CLOCK, day: date = DAY):
+    "An attempt in the run ledger."
+    from nbprops.data.runs import Step, ledger_row
+    w.write("nba_orchestration.run_ledger", ledger_row(Step(f"run-{k}", "daily", step, game_date=day, started_at=at), state))
+
+def unstarted(w):
+    w.sql(f"DELETE FROM {PRED} WHERE game_date = @d", d=DAY)
+
+def test_a_trigger_lives_from_pending_to_confirmed(world):
+    "Fails when a trigger is sent without an id, when it is taken back, or confirmed by another run, by a failed one or by the sender."
+    unstarted(world)
+    with pytest.raises(Refusal, match="without an id"): sent(world, 4, DAY, DAY, "")
+    reconcile(world, DAY); assert set(states(world, 4, column="trigger_state").values()) == {"pending"}
+    world.sql("DELETE FROM nba_precompute.player_composite_factors WHERE game_date = @d AND player_lookup LIKE 'atl%'", d=DAY)
+    assert sent(world, 4, DAY, DAY, "run-1") == 4
+    now_ = states(world, 4, column="trigger_state"); assert now_.pop("player_composite_factors") == "pending" and set(now_.values()) == {"sent"}
+    ran(world, 1, "FAILED"); ran(world, 9, "DONE"); ran(world, 1, "DONE", step="signals"); reconcile(world, DAY)
+    assert states(world, 4, column="trigger_state")["ml_feature_store"] == "sent" and states(world, 4, column="attempts")["ml_feature_store"] == 2
+    assert sent(world, 4, DAY, DAY, "run-2") == 4; ran(world, 2, "DONE"); reconcile(world, DAY)
+    rows = world.read(PHASES, DAY, DAY, where="processor = 'ml_feature_store'").row(0, named=True)
+    assert (rows["trigger_state"], rows["trigger_id"], rows["attempts"]) == ("confirmed", "run-2", 3) and rows["trigger_confirmed_at"] >= rows["trigger_sent_at"]
+    assert sent(world, 4, DAY, DAY, "run-3") == 0, "what is confirmed is not sent again"
+    assert reconcile(world, DAY).written == 0
+
+def test_rows_downstream_confirm_without_any_message(world):
+    "Fails when a run that somebody started by hand is not seen; and a box score that nobody summed up is no started step."
+    reconcile(world, DAY); assert set(states(world, 4, column="trigger_state").values()) == {"confirmed"}
+    world.sql("DELETE FROM nba_analytics.player_game_summary WHERE game_date = @d", d=DAY); reconcile(world, DAY)
+    got = states(world, 2, column="trigger_state"); assert got["player_box"] == "pending" and got["schedule"] == "confirmed"
+
+def test_tags_confirm_only_the_runs_before_them(world):
+    "Fails when the tags of the morning confirm that something followed the run of noon."
+    at = world.sql("SELECT MAX(execution_start_timestamp) AS t FROM nba_predictions.prediction_execution_log WHERE game_date = @d", d=DAY)["t"][0]
+    tag(world)
+    for minutes, want in ((-1, "pending"), (1, "confirmed")):
+        world.sql(f"UPDATE {TAGS} SET evaluated_at = @t WHERE game_date = @d", t=at + timedelta(minutes=minutes), d=DAY)
+        reconcile(world, DAY); assert states(world, 5, column="trigger_state") == {"OVERNIGHT": want}
+
+@pytest.mark.parametrize("tries, minutes, want", [(0, 0, None), (1, 0, None), (2, 4, "attempt 3 of 5"), (2, 5, None), (3, 14, "attempt 4"), (3, 15, None), (4, 44, "attempt 5"), (4, 45, None)])
+def test_attempts_keep_their_distance(world, monkeypatch, tries, minutes, want):
+    "Fails when a step is tried too soon, or a person's first repetition has to wait."
+    unstarted(world)
+    for k in range(tries): ran(world, k, at=CLOCK)
+    monkeypatch.setenv("NBPROPS_NOW", (CLOCK + timedelta(minutes=minutes)).isoformat())
+    got = held(world, 4, DAY); assert got is None if want is None else want in got
+
+def test_the_sixth_attempt_is_refused_until_it_succeeds_otherwise(world, monkeypatch):
+    "Fails when a step is started a sixth time however long one waits, when skips count, or when it stays refused after success."
+    from nbprops.ops.rehearsal import prediction_tables, predicted, shared_columns, shooting, named, nights
+    unstarted(world)
+    for k in range(5): ran(world, k, ("FAILED", "INTERRUPTED", "STARTED")[k % 3], at=CLOCK + timedelta(hours=k))
+    ran(world, 7, "SKIPPED"); ran(world, 8, day=DAY - timedelta(days=1)); ran(world, 9, step="signals")
+    monkeypatch.setenv("NBPROPS_NOW", (CLOCK + timedelta(days=9)).isoformat())
+    with pytest.raises(Refusal, match="started 5 times"): held(world, 4, DAY)
+    reconcile(world, DAY); assert states(world, 4, column="attempts")["ml_feature_store"] == 5
+    world.write(PRED, prediction_tables(shared_columns(predicted(shooting(named(nights())))))[PRED].filter(pl.col("game_date") == DAY))
+    assert held(world, 4, DAY) is None, "rows that another command wrote confirm the trigger"
+    unstarted(world); ran(world, 10, "DONE", at=CLOCK + timedelta(days=1)); ran(world, 11, at=CLOCK + timedelta(days=2))
+    assert held(world, 4, DAY) is None, "what failed before the last success is forgotten"

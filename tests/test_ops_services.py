@@ -145,6 +145,23 @@ def test_a_commit_that_the_branch_does_not_reach_is_unknown(deployed, rewrite):
     d = R.drift(wh, "worker", root=repo.root, services=TOYS).services[0]
     assert d.state == "UNKNOWN_COMMIT" and d.verdict == "WARN" and R.drift_json(R.drift(wh, "worker", root=repo.root, services=TOYS))["services"][0]["commits_behind"] is None
 
+def test_the_notice_tells_what_the_room_tells(deployed):
+    "Fails when the notice counts drift by itself: what is old but unchanged is no news, what is behind is told once for each number of commits."
+    from nbprops.ops.notice_content import Quiet, drift_notice
+    wh, repo = deployed
+    where = dict(root=repo.root, services=TOYS)
+    assert isinstance(drift_notice(wh, **where), Quiet)
+    repo.commit("Nothing of theirs", tools="X = 7\n")
+    for n in range(1, 4):
+        repo.commit(f"Core {n}", core=f"UNIT = {n + 1}\n")
+        every, told = R.drift(wh, **where).services, drift_notice(wh, **where)
+        off = [d for d in every if d.verdict in ("WARN", "CRIT")]
+        assert [(e.id, e.text.split()[0], e.command) for e in told.entries] == [(d.service, d.verdict, f"nbprops deploy {d.service}") for d in off] and len(off) < len(every)
+        assert all(f"STALE, {len(d.commits)} commit" in e.text for d, e in zip(off, told.entries))
+    versions = {drift_notice(wh, **where).version}; repo.commit("More", core="UNIT = 9\n"); versions.add(drift_notice(wh, **where).version)
+    assert len(versions) == 2 and "no checkout" not in str(versions)
+    assert "cannot be told" in drift_notice(wh, root=repo.root.parent, services=TOYS).why
+
 def test_never_deployed_and_only_unhealthy(wh, repo):
     assert set(states(wh, repo).values()) == {"NEVER_DEPLOYED"} and behind(wh, repo) is None
     put(wh, "worker", repo.first, healthy=False)

@@ -114,6 +114,22 @@ def test_twice_is_once(folder, wh):
     assert sum(c.present for _, _, c in again) == sum(c.written + c.present for _, _, c in first)
 
 
+def test_what_landed_is_said_once_it_stands(folder, wh, tmp_path, monkeypatch):
+    "Fails when a landing leaves no line in the log, the line says other numbers than the receipts, or a landing that was rolled back is said to have landed."
+    from nbprops.data.reference import build_reference
+    from nbprops.ops.logs import read_logs
+    monkeypatch.setenv("NBPROPS_HOME", str(tmp_path/"said")); (tmp_path/"said").mkdir()
+    lines = lambda s: [(l["event"], l["written"], l["read"]) for l in read_logs(service=s).lines]
+    first, again = ingest(folder, wh), ingest(folder, wh)
+    total = lambda r, k: sum(getattr(c, k) for *_, c in r)
+    assert lines("nba-phase1-scrapers") == [("feeds_landed", total(first, "written"), total(first, "read")), ("feeds_landed", 0, total(again, "read"))] and total(first, "written") > 10
+    made = build_reference(wh)
+    assert lines("phase2-raw") == [("reference_built", sum(c.written for c in made.values()), sum(c.read for c in made.values()))]
+    def broken(*a, **k): raise RuntimeError("pulled plug")
+    monkeypatch.setattr("nbprops.data.sources._rederive_all", broken)
+    with pytest.raises(RuntimeError): ingest(folder, wh)
+    assert len(lines("nba-phase1-scrapers")) == 2
+
 def test_the_schedule_does_not_depend_on_the_order_of_files(folder, tmp_path):
     "Would catch a later file that forgets a score or a tip-off."
     seen = set()

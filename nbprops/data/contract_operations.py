@@ -10,9 +10,9 @@ from .declare import declare
 declare("nba_orchestration.phase_completion", key="phase game_date processor", partition="game_date", writer="phase reconcile", doc="Whether a step is done, computed from the data and never self-reported.", columns="""
     INT64!: phase (2-6); rows_expected, rows_written, rows_quarantined, attempts (counted from the data)
     DATE!: game_date (data date, not processing date)
-    STRING!: processor, status, mode (PENDING, COMPLETE, PARTIAL, EMPTY_OK, BLOCKED, FAILED; overnight, same_day, tomorrow, backfill); trigger_state (pending,
-        sent, confirmed)
-    STRING: content_hash, last_error, trigger_id; trigger_reason (all_complete, critical_plus_60pct, manual)
+    STRING!: processor, status, mode (PENDING, COMPLETE, PARTIAL, EMPTY_OK, BLOCKED, FAILED; overnight, same_day, tomorrow, backfill)
+    STRING: content_hash, last_error, trigger_id; trigger_state (pending, sent, confirmed; NULL where nothing follows); trigger_reason (all_complete,
+        critical_plus_60pct, manual)
     TIMESTAMP: trigger_sent_at, trigger_confirmed_at
     """)
 

@@ -12,6 +12,7 @@ from datetime import date
 import polars as pl
 from ..settings import Counts
 from ..core import lookup_expr
+from .logbook import told
 
 # %% ../../nbs/data/12b_reference.ipynb #24262cc9
 def text_table(text: str, # one row per line, values separated by `sep`
@@ -176,4 +177,6 @@ def build_reference(wh, # Warehouse
     raw, games = wh.read("nba_raw.nbac_schedule"), "nba_reference.nba_schedule"
     frames = {**shipped(), games: reference_schedule(raw), "nba_reference.nba_players_registry": reference_players(wh.read("nba_raw.nbac_player_boxscores", columns=box_columns))}
     span = {games: (raw["game_date"].min(), raw["game_date"].max())} if raw.height else {}   # games that moved away leave their old date
-    return {name: wh.write(name, rows, replace=span.get(name)) for name, rows in frames.items()}
+    out = {name: wh.write(name, rows, replace=span.get(name)) for name, rows in frames.items()}
+    told("reference_built", sum(out.values(), Counts()), service="phase2-raw", games=out[games].read)
+    return out

@@ -16,6 +16,7 @@ import polars as pl
 from ..settings import Counts, Refusal, parse_instant, sha256_of
 from .tables import TABLES, conform, table
 from .intake import Batch, Known, derive_minutes, fold_games, learn_boxes, learn_games, read_known, sealed
+from .logbook import told
 from .reference import build_reference
 from . import feeds_parquet, feeds_raw
 
@@ -277,7 +278,9 @@ def ingest(path: str | Path, # file, or folder with everything beneath it
         before = read_known(tx)
         batches, known = adapt_all(files, before, seen_at)
         receipts = [(f.name, b.table, write_batch(tx, f, b, known, run_id)) for f, b in without_repeats(batches)]
-        return receipts + _rederive_all(tx, before, known) + _unread(files, others)
+        receipts += _rederive_all(tx, before, known) + _unread(files, others)
+    told("feeds_landed", sum((c for *_, c in receipts), Counts()), run_id, "nba-phase1-scrapers", files=len(files))
+    return receipts
 
 # %% ../../nbs/data/13d_sources.ipynb #273869fd
 def land(frames: dict[str, pl.DataFrame], # table -> rows in its shape; anything that is no raw table is left out

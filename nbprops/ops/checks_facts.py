@@ -9,6 +9,7 @@ __all__ = ['PLAYED', 'WHO_PLAYED', 'STATISTICS', 'STEPS', 'share_of_played', 'ph
 from ..data.tables import TABLES
 from ..features.catalogue import NAMES
 from .judge import CHECKS, Limit, check
+from .phases import WAITS
 
 # %% ../../nbs/ops/61b_checks_facts.ipynb #5e5ef16b
 check("schedule_loaded", "games that are on one schedule only, or that should be there and are not", {"value": Limit("= 0")}, """
@@ -87,9 +88,11 @@ WITH own AS (
   SELECT c.*, CAST((SELECT MIN(game_date) FROM nba_reference.nba_schedule WHERE game_date > @d) AS DATE) <= DATE(TIMESTAMP_SUB(@now, INTERVAL 12 HOUR)) AS next_due,
     EXISTS (SELECT 1 FROM nba_predictions.model_registry WHERE is_production AND training_end_date < @d AND COALESCE(production_start_date, @d) <= @d) AS live
   FROM nba_orchestration.phase_completion AS c WHERE c.game_date = @d AND c.phase = {phase} AND {own}),
-named AS (SELECT processor, CASE WHEN status IN ('FAILED', 'BLOCKED', 'PENDING') THEN 'bad' WHEN status = 'PARTIAL' THEN 'part' WHEN status = 'COMPLETE' AND {start} THEN trigger_state ELSE 'ok' END AS state, status FROM own)
-SELECT COALESCE(COUNTIF(state = 'bad'), 0) + GREATEST({want} - COUNT(*), 0) AS not_done, COALESCE(COUNTIF(state = 'pending'), 0) AS never_triggered, COALESCE(COUNTIF(state = 'part'), 0) AS partial,
-  COALESCE(COUNTIF(state = 'sent'), 0) AS unconfirmed, COUNT(*) AS n, STRING_AGG(IF(state = 'ok', NULL, processor || ' ' || status), ', ' ORDER BY processor) AS note FROM named"""
+named AS (
+  SELECT processor, status, attempts, CASE WHEN status IN ('FAILED', 'BLOCKED', 'PENDING') THEN 'bad' WHEN status = 'PARTIAL' THEN 'part' WHEN NOT (status = 'COMPLETE' AND {start}) THEN 'ok'
+    WHEN trigger_state = 'pending' OR attempts >= {len(WAITS)} THEN 'pending' WHEN COALESCE(trigger_sent_at <= TIMESTAMP_SUB(@now, INTERVAL 30 MINUTE), TRUE) THEN 'sent' ELSE 'ok' END AS state FROM own)
+SELECT COALESCE(COUNTIF(state = 'bad'), 0) + GREATEST({want} - COUNT(*), 0) AS not_done, COALESCE(COUNTIF(state = 'pending'), 0) AS never_triggered, COALESCE(COUNTIF(state = 'part'), 0) AS partial, COALESCE(COUNTIF(state = 'sent'), 0) AS unconfirmed, COUNT(*) AS n,
+  STRING_AGG(IF(state = 'ok', NULL, processor || ' ' || status || IF(state = 'pending' AND attempts > 0, ', started ' || CAST(attempts AS STRING) || ' times', '')), ', ' ORDER BY processor) AS note FROM named"""
 
 # %% ../../nbs/ops/61b_checks_facts.ipynb #74d05cc3
 STEPS = {"not_done": Limit("= 0"), "never_triggered": Limit("= 0"), "partial": Limit("= 0", "any"), "unconfirmed": Limit("= 0", "any")}

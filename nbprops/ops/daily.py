@@ -46,6 +46,7 @@ class Task:
     run: Callable[[Day], str]     # does the work, returns a line
     needs: tuple[str, ...] = ()   # steps that must not have failed
     idle: Callable[[Day], str | None] = lambda d: None # why it is not due; None = due
+    after: int | None = None      # phase that it follows
 
 @dataclass(frozen=True)
 class Done:
@@ -192,14 +193,16 @@ def no_channels(d: Day) -> str | None:
 
 # %% ../../nbs/ops/69_daily.ipynb #46eaf604
 def _publish(d: Day) -> str:
-    "A copy of the warehouse for readers, and the index of the pages."
+    "What was published and told is counted; a copy of the warehouse for readers, and the index of the pages."
+    from nbprops.ops.phases import reconcile
     from nbprops.ops.report_index import write_index
+    reconcile(d.wh, d.day, phases=(5, 6))
     d.wh.publish()
     return f"index {write_index(d.wh)}"
 
 # %% ../../nbs/ops/69_daily.ipynb #36bbfba9
-TASKS = (Task("ingest", _ingest, idle=lambda d: None if d.feeds else "no --feeds given; the tables are taken as they are"), Task("features", _features, ("ingest",)), Task("grading", _grading, idle=unsaid), Task("performance", _performance, ("grading",), ungraded),
-         Task("predictions", _predictions, ("features",), no_slate), Task("signals", _signals, ("predictions",), unpredicted), Task("phases", _phases), Task("validation", _validation), Task("reminder", _reminder), Task("pages", _pages, ("validation",), no_report_tools), Task("messages", _messages, ("validation",), no_channels), Task("publish", _publish))
+TASKS = (Task("ingest", _ingest, idle=lambda d: None if d.feeds else "no --feeds given; the tables are taken as they are"), Task("features", _features, ("ingest",), after=2), Task("grading", _grading, idle=unsaid), Task("performance", _performance, ("grading",), ungraded),
+         Task("predictions", _predictions, ("features",), no_slate, 4), Task("signals", _signals, ("predictions",), unpredicted, 5), Task("phases", _phases), Task("validation", _validation), Task("reminder", _reminder), Task("pages", _pages, ("validation",), no_report_tools), Task("messages", _messages, ("validation",), no_channels), Task("publish", _publish))
 
 # %% ../../nbs/ops/69_daily.ipynb #ae39a8f6
 @dataclass(frozen=True)
@@ -231,14 +234,22 @@ def _enter(d: Day, run_id: str, t: Task, why: str) -> None:
     "The ledger row of a step that was not run."
     d.wh.write(LEDGER, ledger_row(Step(run_id, "daily", t.name, {}, d.day, started_at=now(), detail={"reason": why}), "SKIPPED"))
 
+def _held(d: Day, run_id: str, t: Task) -> str | None:
+    "Why a step that failed before is not tried yet; one that was given up is refused, and that is entered, too."
+    from nbprops.ops.phases import held
+    try: return held(d.wh, t.after, d.day) if t.after else None
+    except Refusal as e: _enter(d, run_id, t, str(e)); raise
+
 def _one(d: Day, run_id: str, t: Task, past: dict[str, Done], resumes: str | None) -> Done:
     "Run a step, or say why not."
+    from nbprops.ops.phases import sent
     broken = [n for n in t.needs if n in past and past[n].status == "FAILED"]
     begun = time.perf_counter()
     try:
-        why = f"needs {broken[0]}, which failed" if broken else t.idle(d)
+        why = f"needs {broken[0]}, which failed" if broken else t.idle(d) or _held(d, run_id, t)
         if why: _enter(d, run_id, t, why); return Done(t.name, "SKIPPED", why, time.perf_counter() - begun)
         with step(d.wh, "daily", t.name, run_id, d.day) as s:
+            if t.after: sent(d.wh, t.after, d.first if t.after == 2 else d.day, d.day, s.run_id)
             said = t.run(d)
             s.detail |= dict(said=said[:500]) | (dict(resumes=resumes) if resumes else {})
     except Exception as e: # entered in the ledger; the other steps go on

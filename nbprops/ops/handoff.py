@@ -125,7 +125,7 @@ def verdict_of(headline: list[Claim | str]) -> str:
 
 # %% ../../nbs/ops/65a_handoff.ipynb #3d5add17
 STANDING = ("headline-production", "models-", "deployments-", "findings-", "backfills-")
-AGES = ("age_days", "wins", "losses", "watched_on", "game_date", "n") # what differs every day
+AGES = ("age_days", "wins", "losses", "graded", "bias", "watched_on", "game_date", "n") # what differs every day
 
 def changed(new: list[Claim], old: list[Claim]) -> list[str]:
     "What stands differently from the report before."

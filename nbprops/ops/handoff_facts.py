@@ -17,12 +17,12 @@ from ..stats import hit_rate
 
 # %% auto #0
 __all__ = ['GAME_DAYS', 'REGISTRY', 'MONITOR', 'ACC', 'PRED', 'PRODUCTION', 'YESTERDAY', 'VALIDATED', 'REACH', 'MODELS', 'WEEK',
-           'DEPLOYED', 'DRIFT', 'PHASES', 'RUNS', 'COVERAGE', 'BACKFILLS', 'GRADED', 'BETS', 'COLOURS', 'FINDINGS',
-           'MOVES', 'OVERRIDES', 'SECTIONS', 'Desk', 'desk', 'said', 'upper', 'minute', 'validation_words',
-           'yesterday_words', 'headline', 'cutoff', 'model_words', 'models', 'uncommitted', 'checkout_words',
-           'drift_lines', 'drift_words', 'deployments', 'pct', 'open_day', 'phase_words', 'run_words', 'cover_words',
-           'pipeline', 'backfill_words', 'backfills', 'grade_words', 'graded', 'findings', 'commands_of', 'move_words',
-           'registry', 'gather']
+           'LEFT', 'NO_CLAIM', 'BUILDS', 'DEPLOYED', 'DRIFT', 'PHASES', 'RUNS', 'COVERAGE', 'LOST', 'BACKFILLS',
+           'GRADED', 'BETS', 'COLOURS', 'FINDINGS', 'MOVES', 'OVERRIDES', 'SECTIONS', 'Desk', 'desk', 'said', 'upper',
+           'minute', 'validation_words', 'yesterday_words', 'headline', 'cutoff', 'model_words', 'models',
+           'uncommitted', 'checkout_words', 'drift_said', 'drift_lines', 'drift_words', 'deployments', 'pct',
+           'open_day', 'phase_words', 'run_words', 'lost_words', 'cover_words', 'pipeline', 'backfill_words',
+           'backfills', 'grade_words', 'graded', 'findings', 'commands_of', 'move_words', 'registry', 'gather']
 
 # %% ../../nbs/ops/64d_handoff_facts.ipynb #6254840f
 @dataclass(frozen=True)
@@ -98,28 +98,39 @@ def cutoff(k: Desk) -> list[Claim | str]:
     return [claim(k.tx, "headline-cutoff", q, words, k.soon, since=date(2000, 1, 1), d=k.day)]
 
 # %% ../../nbs/ops/64d_handoff_facts.ipynb #1c4f4013
-MODELS = f"""SELECT r.state, r.model_id, r.model_family, r.system_id, r.model_file_name, r.training_start_date, r.training_end_date, r.sha256, DATE_DIFF(@d, r.training_end_date, DAY) AS age_days, m.state AS monitor_state, m.game_date AS watched_on,
-  COALESCE(a.wins, 0) AS wins, COALESCE(a.losses, 0) AS losses
+MODELS = f"""SELECT r.state, r.model_id, r.model_family, r.system_id, r.model_file_name, r.training_start_date, r.training_end_date, r.sha256, DATE_DIFF(@d, r.training_end_date, DAY) AS age_days, m.state AS monitor_state, m.legacy_state, m.game_date AS watched_on,
+  COALESCE(a.wins, 0) AS wins, COALESCE(a.losses, 0) AS losses, COALESCE(b.graded, 0) AS graded, b.bias
 FROM {REGISTRY} AS r
-LEFT JOIN (SELECT model_id, state, game_date FROM {MONITOR} WHERE game_date BETWEEN @since AND @d QUALIFY ROW_NUMBER() OVER (PARTITION BY model_id ORDER BY game_date DESC) = 1) AS m ON m.model_id = r.model_id
+LEFT JOIN (SELECT model_id, state, legacy_state, game_date FROM {MONITOR} WHERE game_date BETWEEN @since AND @d QUALIFY ROW_NUMBER() OVER (PARTITION BY model_id ORDER BY game_date DESC) = 1) AS m ON m.model_id = r.model_id
 LEFT JOIN (SELECT model_id, COUNTIF(result = 'WIN') AS wins, COUNTIF(result = 'LOSS') AS losses FROM {ACC} WHERE game_date BETWEEN @week AND @eve AND ABS(predicted_points - line_value) >= 3 GROUP BY model_id) AS a ON a.model_id = r.model_id
+LEFT JOIN (SELECT model_id, COUNT(*) AS graded, AVG(predicted_points - actual_points) AS bias FROM {ACC} WHERE game_date BETWEEN @week AND @eve AND actual_points IS NOT NULL AND NOT COALESCE(is_voided, FALSE) GROUP BY model_id) AS b ON b.model_id = r.model_id
 WHERE r.state IN ('production', 'shadow', 'candidate')
 ORDER BY CASE r.state WHEN 'production' THEN 0 WHEN 'shadow' THEN 1 ELSE 2 END, r.model_family, r.model_id"""
 WEEK = f"SELECT model_id, game_date, result = 'WIN' AS won FROM {ACC} WHERE game_date BETWEEN @week AND @eve AND result IN ('WIN', 'LOSS') AND ABS(predicted_points - line_value) >= 3"
+LEFT = f"""SELECT h.model_id, h.to_state AS state, r.model_family, h.occurred_at, h.reason, h.actor FROM (
+  SELECT model_id, to_state, reason, actor, occurred_at FROM nba_predictions.model_registry_history WHERE occurred_at <= @b QUALIFY ROW_NUMBER() OVER (PARTITION BY model_id ORDER BY occurred_at DESC, transition_id DESC) = 1) AS h
+LEFT JOIN {REGISTRY} AS r ON r.model_id = h.model_id WHERE h.to_state IN ('retired', 'rejected', 'blocked') AND h.occurred_at > @a ORDER BY h.occurred_at, h.model_id"""
 
 def model_words(r: dict, rates: dict) -> str:
     "A model in a sentence or two."
     rate = f"hit rate at edge 3+ in seven days {rates[r['model_id']]}" if r["model_id"] in rates else "no decided pick at edge 3+ in seven days"
-    state = f"monitor {r['monitor_state']} on {r['watched_on']}" if r["monitor_state"] else "not watched by the monitor"
-    return f"{r['system_id'] or 'no system'} ({r['state']}, {r['model_family']}): {rate}; {state}; trained {r['training_start_date']}..{r['training_end_date']}, {r['age_days']} days before; file {r['model_file_name']}, sha256 {r['sha256'][:12]}."
+    bias = f"bias {r['bias']:+.2f} points over {r['graded']:,} graded rows" if r["graded"] else "nothing graded in seven days"
+    state = f"monitor {r['monitor_state']} on {r['watched_on']}" + (f" (fixed thresholds: {r['legacy_state']})" if r["legacy_state"] not in (None, r["monitor_state"]) else "") if r["monitor_state"] else "not watched by the monitor"
+    return f"{r['system_id'] or 'no system'} ({r['state']}, {r['model_family']}): {rate}; {bias}; {state}; trained {r['training_start_date']}..{r['training_end_date']}, {r['age_days']} days before; file {r['model_file_name']}, sha256 {r['sha256'][:12]}."
 
 def models(k: Desk) -> list[Claim | str]:
-    "Production, shadows and candidates."
+    "Production, shadows and candidates; who left service in a fortnight."
     p = dict(d=k.day, since=k.day - timedelta(days=60), week=k.day - timedelta(days=7), eve=k.day - timedelta(days=1))
     rates = {m: hit_rate(f["won"], f["game_date"]) for (m,), f in k.tx.sql(WEEK, **p).with_columns(pl.col("game_date").cast(pl.Date)).partition_by("model_id", as_dict=True).items()}
-    return claims_of(k.tx, "models", MODELS, ("model_id",), lambda r: model_words(r, rates), lambda n: f"{upper(said(n, 'model'))} in production, shadow or waiting as candidate." if n else "No model is registered as production, shadow or candidate.", **p)
+    gone = claims_of(k.tx, "left", LEFT, ("model_id",), lambda r: f"{r['model_id']} ({r['model_family'] or 'unknown family'}) was {r['state']} at {minute(r['occurred_at'])}, by {r['actor']}: {r['reason']}", lambda n: f"{upper(said(n, 'model'))} retired, rejected or blocked in 14 days.", a=k.at - timedelta(days=14), b=k.at)
+    return claims_of(k.tx, "models", MODELS, ("model_id",), lambda r: model_words(r, rates), lambda n: f"{upper(said(n, 'model'))} in production, shadow or waiting as candidate." if n else "No model is registered as production, shadow or candidate.", **p) + gone
 
 # %% ../../nbs/ops/64d_handoff_facts.ipynb #577d2569
+NO_CLAIM = "no claim: only the repository can tell, with"
+BUILDS = f"""SELECT rows_of, build, COUNT(*) AS n FROM (
+  SELECT 'features' AS rows_of, build_commit_sha AS build FROM nba_predictions.ml_feature_store_v2 WHERE game_date BETWEEN @a AND @b AND created_at <= @at UNION ALL
+  SELECT 'predictions', build_commit_sha FROM {PRED} WHERE game_date BETWEEN @a AND @b AND created_at <= @at UNION ALL
+  SELECT 'grades', grading_commit_sha FROM {ACC} WHERE game_date BETWEEN @a AND @b AND graded_at <= @at) AS w GROUP BY rows_of, build ORDER BY rows_of, build"""
 DEPLOYED = """SELECT service, commit_sha, deployment_revision, deployed_at, deployed_by, is_healthy FROM nba_orchestration.deployments
 QUALIFY ROW_NUMBER() OVER (PARTITION BY service ORDER BY deployed_at DESC, deployment_id DESC) = 1 ORDER BY service"""
 
@@ -133,15 +144,20 @@ def checkout_words(commit: str, changes: list[str] | None) -> str:
     "The checkout in a sentence."
     if commit == "unknown" or changes is None: return "The code runs outside a checkout: commit and uncommitted changes are not recorded."
     named = ", ".join(c[3:] for c in changes[:5]) + (f" and {len(changes) - 5} more" if len(changes) > 5 else "")
-    return f"The report was made at commit {commit.removesuffix('-dirty')[:12]}, " + (f"with {said(len(changes), 'uncommitted change')}: {named}." if changes else "without uncommitted changes.") + " (git status --porcelain --untracked-files=no)"
+    return f"The report was made at commit {commit.removesuffix('-dirty')[:12]}, " + (f"with {said(len(changes), 'uncommitted change')}: {named}." if changes else "without uncommitted changes.") + f" ({NO_CLAIM} git status --porcelain --untracked-files=no)"
 
 # %% ../../nbs/ops/64d_handoff_facts.ipynb #cdac18e8
 DRIFT = "nbprops.ops.drift"
 
-def drift_lines(services: list) -> list[str]: # from the room: service, state, commits, uncommitted, notes
+def drift_said(d) -> str: # of a service, from the room: service, state, commits, uncommitted, notes
+    "How far a service is behind."
+    far = "how far behind no history tells" if d.state == "UNKNOWN_COMMIT" else f"{said(len(d.commits), 'commit')} behind"
+    return f"{d.service}: {d.state}, {far}" + (f", {said(len(d.uncommitted), 'uncommitted file')}" if d.uncommitted else "") + "".join(f"; {n}" for n in d.notes)
+
+def drift_lines(services: list) -> list[str]: # from the room
     "Drift in sentences; services that were never deployed share one."
     never = [d.service for d in services if d.state == "NEVER_DEPLOYED"]
-    told = [f"Drift of {d.service}: {d.state}, {said(len(d.commits), 'commit')} behind" + (f", {said(len(d.uncommitted), 'uncommitted file')}" if d.uncommitted else "") + "".join(f"; {n}" for n in d.notes) + " (nbprops drift --verbose)." for d in services if d.state != "NEVER_DEPLOYED"]
+    told = [f"Drift of {drift_said(d)} ({NO_CLAIM} nbprops drift --verbose)." for d in services if d.state != "NEVER_DEPLOYED"]
     return told + ([f"Drift: no healthy deployment is on record of {', '.join(never)}."] if never else [])
 
 def drift_words(wh) -> list[str]: # a `Warehouse`
@@ -152,10 +168,12 @@ def drift_words(wh) -> list[str]: # a `Warehouse`
     except Refusal as e: return [f"Drift is not recorded: {e.what}."]
 
 def deployments(k: Desk) -> list[Claim | str]:
-    "Deployed commits, drift, uncommitted changes."
+    "Deployed commits, builds of the newest rows, drift, uncommitted changes."
     words = lambda r: f"{r['service']} runs commit {r['commit_sha'][:12]}, revision {r['deployment_revision']}, since {minute(r['deployed_at'])}, by {r['deployed_by']}" + ("." if r["is_healthy"] else "; its smoke test FAILED.")
     found = claims_of(k.tx, "deployments", DEPLOYED, ("service",), words, lambda n: f"{upper(said(n, 'service has', 'services have'))} a recorded deployment.")
-    return [*found, *k.drift, checkout_words(build_commit(), uncommitted())]
+    built = lambda r: f"{r['n']:,} rows of {r['rows_of']} of the last game days were written by commit {(r['build'] or 'unknown')[:12]}" + (", with uncommitted changes." if (r["build"] or "").endswith("-dirty") else ".")
+    wrote = claims_of(k.tx, "builds", BUILDS, ("rows_of", "build"), built, lambda n: f"Rows of the last game days and the builds that wrote them: {said(n, 'pair')}.", k.soon, a=k.dates[0], b=k.dates[-1], at=k.at) if k.dates else []
+    return [*found, *wrote, *k.drift, checkout_words(build_commit(), uncommitted())]
 
 # %% ../../nbs/ops/64d_handoff_facts.ipynb #610eb84a
 PHASES = """SELECT game_date, phase, COUNT(*) AS processors, COUNTIF(status IN ('COMPLETE', 'EMPTY_OK')) AS complete, COUNTIF(status = 'FAILED') AS failed, COUNTIF(status IN ('COMPLETE', 'EMPTY_OK') AND trigger_state <> 'confirmed') AS unconfirmed
@@ -167,6 +185,9 @@ FROM nba_analytics.upcoming_player_game_context AS c
 LEFT JOIN nba_predictions.ml_feature_store_v2 AS f ON f.player_lookup = c.player_lookup AND f.game_date = c.game_date AND f.game_date BETWEEN @a AND @b
 LEFT JOIN (SELECT DISTINCT game_date, player_lookup FROM {PRED} WHERE game_date BETWEEN @a AND @b AND is_active) AS p ON p.player_lookup = c.player_lookup AND p.game_date = c.game_date
 WHERE c.game_date BETWEEN @a AND @b AND c.is_eligible GROUP BY c.game_date ORDER BY c.game_date"""
+
+LOST = """SELECT command, step, game_date, COUNTIF(status <> 'DONE') AS failures, MAX(IF(status <> 'DONE', finished_at, NULL)) AS last_at, MAX(IF(status = 'DONE', finished_at, NULL)) AS done_at, MAX(IF(status <> 'DONE', error_message, NULL)) AS some_error
+FROM nba_orchestration.run_ledger WHERE status IN ('FAILED', 'INTERRUPTED', 'DONE') AND finished_at > @since AND finished_at <= @at GROUP BY command, step, game_date HAVING COUNTIF(status <> 'DONE') > 0 ORDER BY last_at, command, step, game_date"""
 
 def pct(a: int, b: int) -> str:
     "A share, or a dash."
@@ -187,19 +208,25 @@ def run_words(r: dict) -> str:
     tail = (f", {r['failed']} failed or refused" if r["failed"] else "") + (f", least slate coverage {r['least_coverage']:.0f} %" if r["least_coverage"] is not None else "")
     return f"{r['game_date']} {r['mode']}: {said(r['runs'], 'run')}, {said(r['systems'], 'system')}, {r['rows_written']:,} rows written{tail}."
 
+def lost_words(r: dict) -> str:
+    "Runs that failed, in a sentence."
+    since = "; it has worked since" if r["done_at"] and r["done_at"] > r["last_at"] else "; NOT DONE since"
+    return f"{r['command']}, step {r['step']}" + (f" of {r['game_date']}" if r["game_date"] else "") + f": failed or died {said(r['failures'], 'time')}, last at {minute(r['last_at'])}: {(r['some_error'] or 'no message')[:160]}{since}."
+
 def cover_words(r: dict) -> str:
     "The coverage of a slate in a sentence."
     return f"{r['game_date']}: of {r['expected']} expected players {pct(r['features'], r['expected'])} have features, {pct(r['with_line'], r['expected'])} a line, {pct(r['predicted'], r['expected'])} a prediction."
 
 # %% ../../nbs/ops/64d_handoff_facts.ipynb #51766373
 def pipeline(k: Desk) -> list[Claim | str]:
-    "Phases, runs and coverage of the last three game days."
-    if not k.dates: return ["The schedule knows no game in the two hundred days before, so there is no day to tell about."]
+    "Phases, runs and coverage of the last three game days, and what failed in three days."
+    lost = claims_of(k.tx, "failed", LOST, ("command", "step", "game_date"), lost_words, lambda n: f"{upper(said(n, 'step'))} of the run ledger failed or died in three days.", since=k.at - timedelta(days=3), at=k.at)
+    if not k.dates: return ["The schedule knows no game in the two hundred days before, so there is no day to tell about.", *lost]
     p = dict(a=k.dates[0], b=k.dates[-1]); span = f"{p['a']}..{p['b']}"
     phases = claims_of(k.tx, "phases", PHASES, ("game_date", "phase"), phase_words, lambda n: f"Phases, {span}: {said(n, 'record')}." if n else f"No phase is recorded for {span}.", open_day(k, "nba_orchestration.phase_completion"), **p)
     runs = claims_of(k.tx, "runs", RUNS, ("game_date", "mode"), run_words, lambda n: f"Prediction runs, {span}: {said(n, 'day and mode', 'days and modes')}." if n else f"No prediction run is recorded for {span}.", open_day(k, "nba_predictions.prediction_execution_log"), **p)
     cover = claims_of(k.tx, "coverage", COVERAGE, ("game_date",), cover_words, lambda n: f"Coverage, {span}: {said(n, 'day')}." if n else f"No slate is known for {span}.", open_day(k, "nba_analytics.upcoming_player_game_context"), **p)
-    return [*phases, *runs, *cover]
+    return [*phases, *runs, *cover, *lost]
 
 # %% ../../nbs/ops/64d_handoff_facts.ipynb #bac80e82
 BACKFILLS = """SELECT job, COUNT(*) AS units, COUNTIF(status IN ('OK', 'EMPTY_OK', 'SKIPPED')) AS done, COUNTIF(status = 'FAILED') AS failed, COUNTIF(status = 'PENDING') AS pending, AVG(CASE WHEN status = 'OK' THEN elapsed_seconds END) AS seconds_each,
@@ -255,7 +282,9 @@ def commands_of(found: list[Claim | str]) -> list[str]:
 
 # %% ../../nbs/ops/64d_handoff_facts.ipynb #c2461692
 MOVES = "SELECT transition_id, model_id, from_state, to_state, reason, actor, occurred_at, is_override, override_expires_at FROM nba_predictions.model_registry_history WHERE occurred_at > @a AND occurred_at <= @b ORDER BY occurred_at, transition_id"
-OVERRIDES = "SELECT transition_id, model_id, to_state, reason, actor, occurred_at, override_expires_at FROM nba_predictions.model_registry_history WHERE is_override AND override_expires_at > @b AND occurred_at <= @b ORDER BY override_expires_at, transition_id"
+OVERRIDES = """SELECT transition_id, model_id, to_state, reason, actor, occurred_at, override_expires_at FROM (
+  SELECT *, ROW_NUMBER() OVER (PARTITION BY model_id ORDER BY occurred_at DESC, transition_id DESC) AS back FROM nba_predictions.model_registry_history WHERE occurred_at <= @b) AS h
+WHERE is_override AND (override_expires_at > @b OR (override_expires_at IS NULL AND back = 1)) ORDER BY override_expires_at, transition_id"""
 
 def move_words(r: dict) -> str:
     "A transition in a sentence."
@@ -266,7 +295,7 @@ def registry(k: Desk) -> list[Claim | str]:
     "Transitions since the last report, and overrides in force."
     a, since = k.since or k.at - timedelta(days=28), "since the last report" if k.since else "in the last 28 days (there is no earlier report)"
     moves = claims_of(k.tx, "moves", MOVES, ("transition_id",), move_words, lambda n: f"{upper(said(n, 'transition'))} {since}.", a=a, b=k.at)
-    forced = claims_of(k.tx, "overrides", OVERRIDES, ("transition_id",), lambda r: f"Override in force until {minute(r['override_expires_at'])}: {r['model_id']} -> {r['to_state']}, by {r['actor']}: {r['reason']}", lambda n: f"{upper(said(n, 'override is', 'overrides are'))} in force.", b=k.at)
+    forced = claims_of(k.tx, "overrides", OVERRIDES, ("transition_id",), lambda r: f"Override in force {'until ' + minute(r['override_expires_at']) if r['override_expires_at'] else 'WITHOUT EXPIRY'}: {r['model_id']} -> {r['to_state']}, by {r['actor']}: {r['reason']}", lambda n: f"{upper(said(n, 'override is', 'overrides are'))} in force.", b=k.at)
     return [*moves, *forced]
 
 # %% ../../nbs/ops/64d_handoff_facts.ipynb #04bb5037

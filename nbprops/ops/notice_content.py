@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import date, timedelta
 import polars as pl
 from ..core import eastern_date_expr
-from ..settings import Refusal, build_commit, now, sha256_of, today
+from ..settings import Refusal, now, sha256_of, today
 from ..stats import wilson
 from ..data.artifacts import Store
 from ..data.warehouse import Warehouse
@@ -24,14 +24,15 @@ from ..signals.slate import DAILY
 from ..signals.subset_record import WITHDRAWN, subset_record
 from ..signals.subsets import SUBSET_ALIASES, SUBSET_PICKS, Subset, read_subsets, subset
 from .checks import newest_run
+from .handoff_facts import drift_said
 from .judge import CHECKS
 
 # %% auto #0
 __all__ = ['ADVICE', 'RECORD_DAYS', 'BEST', 'TOP', 'FACTS', 'NAMES', 'UNTOLD', 'MODELS', 'NOT_YET', 'COUNTED', 'COUNTED_ROWS',
-           'LAST_RUN', 'DECIDED', 'STOPPED', 'SERVING', 'SERVED', 'MOVES', 'GRADES', 'UNGRADED', 'TOLD_AGAIN', 'KINDS',
-           'ALARMS', 'NEWS', 'Offer', 'Term', 'Pick', 'Colour', 'Model', 'Record', 'Entry', 'Notice', 'Quiet',
-           'unresolved', 'list_rows', 'file_rows', 'with_terms', 'pick_of', 'models_of', 'colour_of', 'record_of',
-           'SlateFacts', 'why_none', 'slate_facts', 'picks_notice', 'digest', 'validation_notice', 'drift_notice',
+           'LAST_RUN', 'DECIDED', 'STOPPED', 'SERVING', 'MOVES', 'GRADES', 'UNGRADED', 'TOLD_AGAIN', 'KINDS', 'ALARMS',
+           'NEWS', 'Offer', 'Term', 'Pick', 'Colour', 'Model', 'Record', 'Entry', 'Notice', 'Quiet', 'unresolved',
+           'list_rows', 'file_rows', 'with_terms', 'pick_of', 'models_of', 'colour_of', 'record_of', 'SlateFacts',
+           'why_none', 'slate_facts', 'picks_notice', 'digest', 'validation_notice', 'drift_notice',
            'deployment_notice', 'transition_notice', 'grading_notice', 'restated_notice', 'reminder_notice', 'notice',
            'without']
 
@@ -350,18 +351,18 @@ def validation_notice(wh: Warehouse, day: date | None = None) -> Notice | Quiet:
     return Notice("validation", day, f"Validation {day}: {len(entries)} grave finding{'s'*(len(entries) > 1)}", digest(*(f"{r[0]}{r[1]}" for r in grave.select("check_id", "verdict").iter_rows())), entries=entries)
 
 # %% ../../nbs/ops/68b_notice_content.ipynb #34a0fe8f
-SERVED = "SELECT service, commit_sha, deployed_at, is_healthy FROM nba_orchestration.deployments QUALIFY ROW_NUMBER() OVER (PARTITION BY service ORDER BY deployed_at DESC, deployment_id DESC) = 1 ORDER BY service"
-
-def drift_notice(wh: Warehouse, day: date | None = None, commit: str | None = None, # default: of this build
-                ) -> Notice | Quiet:
-    "Services that run another build than this one."
-    day, here = day or today(), (commit or build_commit()).removesuffix("-dirty")
-    rows = wh.sql(SERVED)
-    if rows.is_empty() or here == "unknown": return Quiet("drift", day, "no deployment is on record" if rows.is_empty() else "this build does not know its commit")
-    off = rows.filter(pl.col("commit_sha").str.strip_suffix("-dirty") != here)
-    if off.is_empty(): return Quiet("drift", day, f"every service runs {here[:12]}")
-    entries = tuple(Entry(r["service"], f"{r['service']} runs {r['commit_sha'][:12]} since {r['deployed_at']:%Y-%m-%d %H:%M} UTC, this build is {here[:12]}", f"nbprops deploy {r['service']}") for r in off.iter_rows(named=True))
-    return Notice("drift", day, f"Drift {day}: {len(entries)} service{'s'*(len(entries) > 1)} of another build", digest(here, *(f"{r[0]}{r[1]}" for r in off.select("service", "commit_sha").iter_rows())), entries=entries)
+def drift_notice(wh: Warehouse, day: date | None = None, **where) -> Notice | Quiet: # where: root, services and package of `drift`
+    "Services whose drift asks for a deployment."
+    from nbprops.ops.drift import drift
+    day = day or today()
+    try: every = drift(wh, **where).services
+    except Refusal as e: return Quiet("drift", day, f"drift cannot be told: {e.what}")
+    if all(d.deployed is None for d in every): return Quiet("drift", day, "no healthy deployment is on record")
+    off = [d for d in every if d.verdict in ("WARN", "CRIT")]
+    if not off: return Quiet("drift", day, "what runs is what we have")
+    words = lambda d: f"{d.verdict} {drift_said(d)}; it runs {d.deployed['commit_sha'][:12]} since {d.deployed['deployed_at']:%Y-%m-%d %H:%M} UTC"
+    entries = tuple(Entry(d.service, words(d), f"nbprops deploy {d.service}") for d in off)
+    return Notice("drift", day, f"Drift {day}: {len(entries)} service{'s'*(len(entries) > 1)} of another build", digest(*(f"{d.service}{d.state}{d.deployed['commit_sha']}{len(d.commits)}" for d in off)), entries=entries)
 
 # %% ../../nbs/ops/68b_notice_content.ipynb #966ee31c
 def deployment_notice(wh: Warehouse, day: date | None = None) -> Notice | Quiet:

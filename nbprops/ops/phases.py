@@ -10,11 +10,14 @@ import polars as pl
 from ..data.tables import table
 from ..features.catalogue import NAMES
 from ..settings import Refusal, now
+from ..signals.selection import LIVE
+from ..signals.slate import LEAST_PREDICTIONS
 
 # %% auto #0
-__all__ = ['PHASES', 'SETTLED', 'BASE', 'RAW', 'ALL', 'DUE', 'ONE', 'BOTH_SIDES', 'TEAM_ROWS', 'SHOTS', 'PROCESSORS', 'BAD_ROWS',
-           'STARTED', 'NEXT_DATE', 'MODES', 'SLATE', 'CRITICAL', 'DONE', 'RUNS', 'COLUMNS', 'Processor', 'plan_sql',
-           'hash_sql', 'status_expr', 'why_expr', 'expected_processors', 'readiness', 'reconcile', 'status']
+__all__ = ['PHASES', 'SETTLED', 'BASE', 'RAW', 'ALL', 'DUE', 'ONE', 'BOTH_SIDES', 'TEAM_ROWS', 'SHOTS', 'TOLD', 'PUBLISHING',
+           'PROCESSORS', 'BAD_ROWS', 'STARTED', 'FOLLOWS', 'NEXT_DATE', 'MODES', 'SLATE', 'CRITICAL', 'DONE', 'RUNS',
+           'COLUMNS', 'TRIES', 'WAITS', 'OPEN', 'Processor', 'plan_sql', 'hash_sql', 'status_expr', 'why_expr',
+           'expected_processors', 'readiness', 'reconcile', 'status', 'sent', 'held']
 
 # %% ../../nbs/ops/60_phases.ipynb #dd824d44
 PHASES = "nba_orchestration.phase_completion"
@@ -30,13 +33,14 @@ class Processor:
     upstream: str        # GoogleSQL: game_date, n; nothing there means BLOCKED
     feed: str = "box"    # not expected where the feed is not in the profile
     after: bool = False  # needs finished games
-    feeds: str = "slate" # what it triggers: slate (this date) or next (the next game date)
+    feeds: str = "slate" # what it triggers: slate (this date), sums (summaries of this date) or next (the next game date)
 
 # %% ../../nbs/ops/60_phases.ipynb #44ef381a
 SETTLED = timedelta(hours=6) # after the tip-off of a game its box score is expected
 BASE = """
 games AS (
   SELECT s.game_id, s.game_date, s.season, s.home_team_tricode AS home, s.away_team_tricode AS away,
+    COALESCE(s.game_start_utc, TIMESTAMP_ADD(CAST(s.game_date AS TIMESTAMP), INTERVAL 27 HOUR)) AS tip,
     s.game_status = 3 OR COALESCE(s.game_start_utc, TIMESTAMP_ADD(CAST(s.game_date AS TIMESTAMP), INTERVAL 27 HOUR)) <= @due AS due,
     s.game_date >= DATE_ADD(k.season_start_date, INTERVAL 14 DAY) AS fed
   FROM nba_reference.nba_schedule AS s JOIN nba_reference.nba_seasons AS k ON k.season = s.season
@@ -79,7 +83,7 @@ def _phase2() -> list[Processor]:
     plan = {"schedule": (ALL, _rows(RAW["schedule"]), "box", False), "player_box": (DUE, BOTH_SIDES, "box", True), "team_box": (DUE, TEAM_ROWS, "box", True),
             "play_by_play": (DUE, SHOTS, "shots", True), "props": (ALL, lines(RAW["props"]), "props", False), "game_lines": (ALL, lines(RAW["game_lines"]), "game_lines", False),
             "injuries": (ONE, _rows(RAW["injuries"], "report_date", "1"), "injuries", False)}
-    return [Processor(2, k, RAW[k], want, have, ALL, feed, after) for k, (want, have, feed, after) in plan.items()]
+    return [Processor(2, k, RAW[k], want, have, ALL, feed, after, "sums" if after else "slate") for k, (want, have, feed, after) in plan.items()]
 
 # %% ../../nbs/ops/60_phases.ipynb #51d817c1
 def _phase3() -> list[Processor]:
@@ -101,7 +105,50 @@ def _phase4() -> list[Processor]:
     store = Processor(4, "ml_feature_store", "nba_predictions.ml_feature_store_v2", slate, _rows("nba_predictions.ml_feature_store_v2"), _rows(base + "player_daily_cache", "cache_date"))
     return [zone, *(Processor(4, k, base + k, slate, _rows(base + k, day), slate) for k, day in rows.items()), store]
 
-PROCESSORS = [*_phase2(), *_phase3(), *_phase4()]
+# %% ../../nbs/ops/60_phases.ipynb #002962db
+TOLD = """SELECT game_date, channel, status FROM nba_orchestration.notification_log WHERE kind = 'picks' AND game_date BETWEEN @start AND @end AND status IN ('SENT', 'FAILED', 'SKIPPED_NO_CONFIG')
+  QUALIFY ROW_NUMBER() OVER (PARTITION BY game_date, channel ORDER BY IF(status = 'SKIPPED_NO_CONFIG', 1, 0), sent_at DESC, notification_id DESC) = 1"""
+PUBLISHING = f"""
+spoke AS (SELECT game_date, game_id, player_lookup, system_id, recommendation, line_value, ABS(predicted_points - line_value) AS edge, confidence_score, is_actionable, predicted_at
+  FROM nba_predictions.player_prop_predictions WHERE game_date BETWEEN @start AND @end AND is_active AND prediction_made_before_game),
+owed AS (
+  SELECT g.game_date FROM games AS g JOIN nba_predictions.model_registry AS r ON r.is_production AND r.training_end_date < g.game_date AND COALESCE(r.production_start_date, g.game_date) <= g.game_date
+  UNION DISTINCT SELECT game_date FROM spoke),
+slates AS (SELECT game_date, system_id, COUNTIF(line_value IS NOT NULL) AS k FROM spoke GROUP BY game_date, system_id),
+lists AS (
+  SELECT DISTINCT s.game_date, d.subset_id FROM spoke AS s JOIN nba_predictions.dynamic_subset_definitions AS d ON d.system_id = s.system_id AND d.is_active
+  JOIN (SELECT game_date, MIN(tip) AS tip FROM games GROUP BY game_date) AS f ON f.game_date = s.game_date
+  LEFT JOIN nba_predictions.daily_prediction_signals AS c ON c.game_date = s.game_date AND c.system_id = s.system_id AND c.game_date BETWEEN @start AND @end
+  WHERE s.is_actionable AND s.predicted_at < f.tip AND s.recommendation IN ('OVER', 'UNDER') AND s.recommendation = COALESCE(d.recommendation_filter, s.recommendation)
+    AND s.edge >= d.min_edge AND s.confidence_score >= COALESCE(d.min_confidence, 0) AND (d.signal_condition = 'ANY' OR STRPOS(d.signal_condition, c.daily_signal) > 0)),
+looked AS (
+  SELECT c.game_date, COUNTIF(c.rank IS NOT NULL AND c.evaluated_at < g.tip) AS unpublished FROM nba_predictions.best_bets_candidates AS c JOIN games AS g ON g.game_id = c.game_id AND g.game_date = c.game_date
+  WHERE c.game_date BETWEEN @start AND @end AND c.policy = '{LIVE}' GROUP BY c.game_date),
+told AS ({TOLD}),
+nobody AS (
+  SELECT DISTINCT game_date FROM nba_orchestration.run_ledger WHERE game_date BETWEEN @start AND @end AND command = 'daily' AND step = 'messages' AND status = 'SKIPPED' AND JSON_VALUE(detail_json, '$.reason') LIKE 'no channel%')"""
+
+# %% ../../nbs/ops/60_phases.ipynb #b57ed2ba
+def _owed(name: str, # of a step before: game_date and more
+          count: str, # of its rows q
+         ) -> str: # GoogleSQL
+    "A count per date that owes a publication; one where nothing was predicted."
+    return f"SELECT o.game_date, IF(MAX(s.game_date) IS NULL, 1, {count}) AS n FROM owed AS o LEFT JOIN (SELECT DISTINCT game_date FROM spoke) AS s ON s.game_date = o.game_date LEFT JOIN {name} AS q ON q.game_date = o.game_date GROUP BY o.game_date"
+
+# %% ../../nbs/ops/60_phases.ipynb #0d1433bc
+def _phase6() -> list[Processor]:
+    "Phase 6: tags, colours, picks, lists and the notice."
+    base, mine = "nba_predictions.", "WHERE t.game_date BETWEEN @start AND @end"
+    among = lambda name, t, *keys, n="COUNT(*)": f"SELECT t.game_date, {n} AS n FROM {base}{t} AS t JOIN {name} AS q ON {' AND '.join(f'q.{k} = t.{k}' for k in ('game_date', *keys))} {mine} GROUP BY t.game_date"
+    colour, enough = "daily_prediction_signals", f"(SELECT game_date, system_id FROM slates WHERE k >= {LEAST_PREDICTIONS})"
+    bets = f"SELECT game_date, 1 AS n FROM {base}signal_best_bets_picks WHERE game_date BETWEEN @start AND @end AND policy = '{LIVE}' UNION DISTINCT SELECT game_date, 1 FROM looked WHERE unpublished = 0"
+    due = "SELECT o.game_date, CASE WHEN MAX(t.channel) IS NOT NULL THEN COUNTIF(t.status <> 'SKIPPED_NO_CONFIG') WHEN MAX(b.game_date) IS NULL THEN 1 ELSE 0 END AS n FROM owed AS o LEFT JOIN told AS t ON t.game_date = o.game_date LEFT JOIN nobody AS b ON b.game_date = o.game_date GROUP BY o.game_date"
+    plan = {"annotate": ("pick_signal_tags", _owed("spoke", "COUNT(q.player_lookup)"), among("spoke", "pick_signal_tags", "game_id", "player_lookup", "system_id")), "daily_signal": (colour, _owed("slates", f"COUNTIF(q.k >= {LEAST_PREDICTIONS})"), among(enough, colour, "system_id")),
+            "best_bets": ("signal_best_bets_picks", "SELECT game_date, 2 AS n FROM owed", bets), "subsets": ("subset_picks", _owed("lists", "COUNT(q.subset_id)"), among("lists", "subset_picks", "subset_id", n="COUNT(DISTINCT t.subset_id)"))}
+    rows = [Processor(6, k, base + t, want, have, "SELECT game_date, COUNT(*) AS n FROM spoke GROUP BY game_date") for k, (t, want, have) in plan.items()]
+    return [*rows, Processor(6, "notify", "nba_orchestration.notification_log", due, "SELECT game_date, COUNTIF(status = 'SENT') AS n FROM told GROUP BY game_date", ALL)]
+
+PROCESSORS = [*_phase2(), *_phase3(), *_phase4(), *_phase6()]
 
 # %% ../../nbs/ops/60_phases.ipynb #e2b7462b
 def _one(p: Processor) -> str: # GoogleSQL
@@ -114,19 +161,20 @@ def _one(p: Processor) -> str: # GoogleSQL
 def plan_sql(wanted: list[Processor]) -> str: # GoogleSQL with @start, @end, @due
     "One statement that counts every processor on every date."
     days = "days AS (SELECT d AS game_date FROM UNNEST(GENERATE_DATE_ARRAY(@start, @end)) AS d)"
-    return f"WITH {days},{BASE}\n" + "\nUNION ALL\n".join(_one(p) for p in wanted)
+    base = BASE + ("," + PUBLISHING if any(p.phase == 6 for p in wanted) else "")
+    return f"WITH {days},{base}\n" + "\nUNION ALL\n".join(_one(p) for p in wanted)
 
 # %% ../../nbs/ops/60_phases.ipynb #1a4cc01e
 BAD_ROWS = f"""SELECT game_date, table_name AS table, COUNT(*) AS rows_quarantined FROM nba_orchestration.quarantine
 WHERE game_date BETWEEN @start AND @end AND resolved_at IS NULL AND NOT (table_name = 'nba_predictions.ml_feature_store_v2' AND field IN ({', '.join(repr(n) for n in NAMES)}))
-GROUP BY game_date, table_name"""
+GROUP BY game_date, table_name UNION ALL SELECT game_date, 'nba_orchestration.notification_log', COUNTIF(status = 'FAILED') FROM ({TOLD}) GROUP BY game_date"""
 
 def hash_sql(name: str) -> str: # GoogleSQL with @start, @end: game_date, content_hash
     "SHA-256 over a table's rows per date, in key order, audit columns left out."
     t = table(name)
-    key = ", ".join(f"t.{k}" for k in t.key)
-    return (f"SELECT t.{t.partition} AS game_date, TO_HEX(SHA256(STRING_AGG(TO_JSON_STRING(t), '\\n' ORDER BY {key}))) AS content_hash\n"
-            f"FROM (SELECT {', '.join(t.content)} FROM {name} WHERE {t.partition} BETWEEN @start AND @end) AS t GROUP BY t.{t.partition}")
+    key, day = ", ".join(f"t.{k}" for k in t.key), t.partition or "game_date"
+    return (f"SELECT t.{day} AS game_date, TO_HEX(SHA256(STRING_AGG(TO_JSON_STRING(t), '\\n' ORDER BY {key}))) AS content_hash\n"
+            f"FROM (SELECT {', '.join(t.content)} FROM {name} WHERE {day} BETWEEN @start AND @end) AS t GROUP BY t.{day}")
 
 # %% ../../nbs/ops/60_phases.ipynb #02c3ab2f
 def status_expr() -> pl.Expr: # String
@@ -141,22 +189,32 @@ def status_expr() -> pl.Expr: # String
 def why_expr() -> pl.Expr: # String, null where nothing is wrong
     "One sentence for a step that is not done."
     n = lambda text, *cols: pl.format(text, *cols)
-    return (pl.when(pl.col("status") == "BLOCKED").then(pl.lit("nothing upstream to compute from")).when(pl.col("status") == "FAILED").then(n("{} of {} rows were refused", "rows_quarantined", pl.col("rows_written") + pl.col("rows_quarantined")))
+    file = (pl.col("processor") == "best_bets") & (pl.col("status") == "PARTIAL")
+    return (pl.when(file).then(pl.lit("published, and no file of it")).when(pl.col("status") == "BLOCKED").then(pl.lit("nothing upstream to compute from")).when(pl.col("status") == "FAILED").then(n("{} of {} rows were refused", "rows_quarantined", pl.col("rows_written") + pl.col("rows_quarantined")))
             .when(pl.col("status") == "PARTIAL").then(n("{} of {} expected rows, {} refused", "rows_written", "rows_expected", "rows_quarantined"))
             .when((pl.col("status") == "PENDING") & pl.col("is_due")).then(n("none of {} expected rows written", "rows_expected")))
 
 # %% ../../nbs/ops/60_phases.ipynb #f7d0a9d3
 STARTED = {"slate3": "SELECT cache_date AS game_date, MIN(created_at) AS at FROM nba_precompute.player_daily_cache WHERE cache_date BETWEEN @start AND @next GROUP BY cache_date",
            "slate4": "SELECT game_date, MIN(created_at) AS at FROM nba_predictions.player_prop_predictions WHERE game_date BETWEEN @start AND @next GROUP BY game_date",
-           "slate2": "SELECT game_date, MIN(created_at) AS at FROM nba_analytics.upcoming_player_game_context WHERE game_date BETWEEN @start AND @next GROUP BY game_date"}
+           "slate5": "SELECT game_date, MAX(evaluated_at) AS at FROM nba_predictions.pick_signal_tags WHERE game_date BETWEEN @start AND @next GROUP BY game_date",
+           "slate2": "SELECT game_date, MIN(created_at) AS at FROM nba_analytics.upcoming_player_game_context WHERE game_date BETWEEN @start AND @next GROUP BY game_date",
+           "sums2": "SELECT game_date, MIN(created_at) AS at FROM nba_analytics.player_game_summary WHERE game_date BETWEEN @start AND @next GROUP BY game_date"}
+FOLLOWS = {2: "features", 4: "predictions", 5: "signals"} # phase -> step of the day that it starts
 NEXT_DATE = """SELECT d AS game_date, MIN(s.game_date) AS next_date FROM UNNEST(GENERATE_DATE_ARRAY(@start, @end)) AS d
 LEFT JOIN nba_reference.nba_schedule AS s ON s.game_date > d AND s.game_date BETWEEN @start AND @next GROUP BY d"""
+
+def _ended(tx, span: dict) -> pl.DataFrame: # phase, trigger_id, ended_at
+    "When the runs that a phase starts reported their end."
+    q = "SELECT step, run_id AS trigger_id, MAX(finished_at) AS ended_at FROM nba_orchestration.run_ledger WHERE status = 'DONE' AND game_date BETWEEN @start AND @next GROUP BY step, run_id"
+    steps = pl.DataFrame({"phase": list(FOLLOWS), "step": list(FOLLOWS.values())}, schema={"phase": pl.Int64, "step": pl.String})
+    return tx.sql(q, start=span["start"], next=span["next"]).cast({"step": pl.String, "trigger_id": pl.String, "ended_at": pl.Datetime("us", "UTC")}).join(steps, on="step").drop("step")
 
 def _downstream(tx, span: dict) -> pl.DataFrame: # phase, feeds, game_date, trigger_confirmed_at
     "When the step behind each phase first wrote rows."
     at = {k: tx.sql(q, **span) for k, q in STARTED.items()}
     later = tx.sql(NEXT_DATE, **span).cast({"game_date": pl.Date, "next_date": pl.Date}).join(at["slate3"], left_on="next_date", right_on="game_date", how="left").select("game_date", "at")
-    parts = [(2, "slate", at["slate2"]), (3, "slate", at["slate3"]), (3, "next", later), (4, "slate", at["slate4"])]
+    parts = [(2, "slate", at["slate2"]), (2, "sums", at["sums2"]), (3, "slate", at["slate3"]), (3, "next", later), (4, "slate", at["slate4"]), (5, "slate", at["slate5"])]
     return pl.concat(f.select(pl.lit(p, pl.Int64).alias("phase"), pl.lit(k).alias("feeds"), "game_date", trigger_confirmed_at="at") for p, k, f in parts)
 
 # %% ../../nbs/ops/60_phases.ipynb #a47bae6a
@@ -186,11 +244,11 @@ def readiness(status: dict[str, str], # processor -> status of one phase and dat
 
 # %% ../../nbs/ops/60_phases.ipynb #8094d50d
 RUNS = """WITH runs AS (
-  SELECT game_date, prediction_run_mode AS processor, MAX(players_requested) AS rows_expected, COUNTIF(status = 'completed') AS done, COUNTIF(status IN ('failed', 'refused')) AS broken, COUNTIF(status <> 'silent') AS systems,
+  SELECT game_date, prediction_run_mode AS processor, MAX(execution_start_timestamp) AS began, MAX(players_requested) AS rows_expected, COUNTIF(status = 'completed') AS done, COUNTIF(status IN ('failed', 'refused')) AS broken, COUNTIF(status <> 'silent') AS systems,
     STRING_AGG(DISTINCT error_message, '; ') AS last_error
   FROM nba_predictions.prediction_execution_log WHERE game_date BETWEEN @start AND @end GROUP BY game_date, prediction_run_mode),
 made AS (SELECT game_date, prediction_run_mode AS processor, COUNT(DISTINCT player_lookup) AS n FROM nba_predictions.player_prop_predictions WHERE game_date BETWEEN @start AND @end GROUP BY game_date, prediction_run_mode)
-SELECT r.game_date, 5 AS phase, r.processor, CAST(r.rows_expected AS INT64) AS rows_expected, COALESCE(m.n, 0) AS rows_written, 0 AS rows_quarantined, r.last_error,
+SELECT r.game_date, 5 AS phase, r.processor, 'slate' AS feeds, r.began, CAST(r.rows_expected AS INT64) AS rows_expected, COALESCE(m.n, 0) AS rows_written, 0 AS rows_quarantined, r.last_error,
   CASE WHEN r.systems = 0 THEN 'PENDING' WHEN r.done = r.systems THEN 'COMPLETE' WHEN r.broken = r.systems THEN 'FAILED' WHEN r.done > 0 THEN 'PARTIAL' ELSE 'PENDING' END AS status
 FROM runs AS r LEFT JOIN made AS m ON m.game_date = r.game_date AND m.processor = r.processor"""
 
@@ -202,6 +260,16 @@ def _profile(tx, start: date, end: date) -> pl.DataFrame: # game_date, feed_prof
     days = pl.DataFrame({"game_date": pl.date_range(start, end, eager=True)})
     return days.join_asof(known.sort("game_date"), on="game_date")
 
+# %% ../../nbs/ops/60_phases.ipynb #627345c4
+def _filed(rows: pl.DataFrame, # game_date, processor, rows_written
+          ) -> pl.DataFrame: # the same; a publication with its file counts two
+    "Count the published files of best bets."
+    from nbprops.signals.files import FOLDER, published
+    names = pl.Series("name", published().list(FOLDER), dtype=pl.String)
+    days = names.str.extract(rf"^{FOLDER}/(\d{{4}}-\d\d-\d\d)\.json$").drop_nulls().str.to_date()
+    there = (pl.col("processor") == "best_bets") & (pl.col("rows_written") > 0) & pl.col("game_date").is_in(days.implode())
+    return rows.with_columns(pl.col("rows_written") + there.cast(pl.Int64))
+
 # %% ../../nbs/ops/60_phases.ipynb #00cbe6ee
 def _counted(tx, start: date, end: date, wanted: list[Processor]) -> pl.DataFrame: # one row per processor and date
     "Counts, refused rows and content hashes of table processors."
@@ -210,7 +278,7 @@ def _counted(tx, start: date, end: date, wanted: list[Processor]) -> pl.DataFram
     bad = tx.sql(BAD_ROWS, **span).cast({"game_date": pl.Date, "table": pl.String, "rows_quarantined": pl.Int64})
     hashes = pl.concat(tx.sql(hash_sql(t), **span).select(pl.lit(t).alias("table"), pl.col("game_date").cast(pl.Date), pl.col("content_hash").cast(pl.String)) for t in ways["table"].unique().sort())
     rows = tx.sql(plan_sql(wanted), **span, due=now() - SETTLED).cast({"game_date": pl.Date, "phase": pl.Int64, "rows_expected": pl.Int64, "rows_written": pl.Int64, "upstream": pl.Int64})
-    rows = rows.join(ways, on=["phase", "processor"]).join(bad, on=["table", "game_date"], how="left").join(hashes, on=["table", "game_date"], how="left")
+    rows = _filed(rows).join(ways, on=["phase", "processor"]).join(bad, on=["table", "game_date"], how="left").join(hashes, on=["table", "game_date"], how="left")
     return rows.join(_profile(tx, start, end), on="game_date", how="left").with_columns(pl.col("rows_quarantined").fill_null(0))
 
 # %% ../../nbs/ops/60_phases.ipynb #b95c0740
@@ -227,46 +295,79 @@ def _judged(rows: pl.DataFrame, # `_counted`
 COLUMNS = ["phase", "game_date", "processor", "status", "rows_expected", "rows_written", "rows_quarantined", "content_hash", "last_error"]
 
 def _triggers(tx, rows: pl.DataFrame, start: date, end: date) -> pl.DataFrame:
-    "Trigger columns: sent is kept, confirmed needs rows downstream."
-    span = dict(start=start, end=end, next=end + timedelta(days=10))
-    old = tx.sql(f"SELECT phase, game_date, processor, trigger_state AS was, trigger_id, trigger_sent_at FROM {PHASES} WHERE game_date BETWEEN @start AND @end", **span)
-    old = old.cast({"phase": pl.Int64, "game_date": pl.Date, "trigger_id": pl.String, "trigger_sent_at": pl.Datetime("us", "UTC"), "was": pl.String})
-    rows = rows.join(_downstream(tx, span), on=["phase", "feeds", "game_date"], how="left").join(old, on=["phase", "game_date", "processor"], how="left")
-    state = pl.when(pl.col("trigger_confirmed_at").is_not_null()).then(pl.lit("confirmed")).when(pl.col("was") == "sent").then(pl.lit("sent")).otherwise(pl.lit("pending"))
+    "Trigger columns: an id is kept, confirmed needs rows downstream or the end of the run that bears it."
+    span, phase, at = dict(start=start, end=end, next=end + timedelta(days=10)), pl.col("phase"), pl.col("trigger_confirmed_at")
+    old = tx.sql(f"SELECT phase, game_date, processor, trigger_id, trigger_sent_at FROM {PHASES} WHERE game_date BETWEEN @start AND @end", **span)
+    old = old.cast({"phase": pl.Int64, "game_date": pl.Date, "trigger_id": pl.String, "trigger_sent_at": pl.Datetime("us", "UTC")})
+    rows = rows.join(_downstream(tx, span), on=["phase", "feeds", "game_date"], how="left").join(old, on=["phase", "game_date", "processor"], how="left").join(_ended(tx, span), on=["phase", "trigger_id"], how="left")
+    rows = rows.with_columns(trigger_confirmed_at=pl.coalesce(pl.when((at >= pl.col("began")).fill_null(True)).then(at), "ended_at"))
+    state = pl.when(phase == 6).then(None).when(at.is_not_null()).then(pl.lit("confirmed")).when(pl.col("trigger_id").is_not_null()).then(pl.lit("sent")).otherwise(pl.lit("pending"))
     done = pl.col("status").is_in(DONE).all().over("phase", "game_date")
     return rows.with_columns(trigger_state=state, trigger_reason=pl.when((state == "confirmed") & done).then(pl.lit("all_complete")))
 
 # %% ../../nbs/ops/60_phases.ipynb #7b25c528
+TRIES = "FROM nba_orchestration.run_ledger WHERE game_date BETWEEN @start AND @end AND status <> 'SKIPPED'"
+
 def _attempts(tx, rows: pl.DataFrame, start: date, end: date) -> pl.DataFrame:
-    "How often each step was tried, from the run ledger."
-    q = "SELECT game_date, step AS processor, COUNT(*) AS attempts FROM nba_orchestration.run_ledger WHERE game_date BETWEEN @start AND @end GROUP BY game_date, step"
-    tried = tx.sql(q, start=start, end=end).cast({"game_date": pl.Date, "processor": pl.String, "attempts": pl.Int64})
-    return rows.join(tried, on=["game_date", "processor"], how="left").with_columns(pl.col("attempts").fill_null(0))
+    "How often what follows a phase was started, from the run ledger."
+    tried = tx.sql(f"SELECT game_date, step, COUNT(*) AS attempts {TRIES} GROUP BY game_date, step", start=start, end=end).cast({"game_date": pl.Date, "step": pl.String, "attempts": pl.Int64})
+    return rows.with_columns(step=pl.col("phase").replace_strict(FOLLOWS, default=None, return_dtype=pl.String)).join(tried, on=["game_date", "step"], how="left").with_columns(pl.col("attempts").fill_null(0))
 
 # %% ../../nbs/ops/60_phases.ipynb #6d5fc471
 def reconcile(wh, # Warehouse
               start: date, # first game date
               end: date | None = None, # last game date, inclusive; default the first
               mode: str = "overnight", # noted on the rows
-              phases: tuple[int, ...] = (2, 3, 4, 5), # which of them
+              phases: tuple[int, ...] = (2, 3, 4, 5, 6), # which of them
              ): # receipt of the write
     "Compute the completion of phases from the data and store it."
     end = end or start
     if end < start: raise Refusal(f"The range {start}..{end} is empty", "the end lies before the start", "swap the two dates")
     expected_processors(3, mode)
+    wanted = [p for p in PROCESSORS if p.phase in phases]
     with wh.transaction() as tx:
-        rows = _triggers(tx, _judged(_counted(tx, start, end, [p for p in PROCESSORS if p.phase in phases])), start, end)
-        runs = tx.sql(RUNS, start=start, end=end).with_columns(trigger_state=pl.lit("pending")).cast({"game_date": pl.Date, "phase": pl.Int64, "rows_expected": pl.Int64, "rows_written": pl.Int64, "rows_quarantined": pl.Int64, "last_error": pl.String})
-        rows = _attempts(tx, pl.concat([rows, runs], how="diagonal").filter(pl.col("phase").is_in(phases)), start, end).with_columns(mode=pl.lit(mode))
+        runs = tx.sql(RUNS, start=start, end=end).cast({"game_date": pl.Date, "phase": pl.Int64, "rows_expected": pl.Int64, "rows_written": pl.Int64, "rows_quarantined": pl.Int64, "last_error": pl.String, "began": pl.Datetime("us", "UTC")})
+        rows = pl.concat([runs] + ([_judged(_counted(tx, start, end, wanted))] if wanted else []), how="diagonal").filter(pl.col("phase").is_in(phases))
+        rows = _attempts(tx, _triggers(tx, rows, start, end), start, end).with_columns(mode=pl.lit(mode), content_hash=pl.col("content_hash") if wanted else pl.lit(None, pl.String))
         return tx.write(PHASES, rows.select(*COLUMNS, "mode", "attempts", pl.col("^trigger_.*$")), run_id="phases")
 
 # %% ../../nbs/ops/60_phases.ipynb #81a8acba
 def status(wh, # Warehouse
-           phase: int, # 2-5
+           phase: int, # 2-6
            dates: list[date], # game dates
           ) -> pl.DataFrame: # one row per processor and date; a date without one says "No record"
     "The stored completion of a phase on some dates."
-    cols = "game_date, processor, status, rows_expected, rows_written, rows_quarantined, mode, trigger_state, trigger_reason, last_error"
+    cols = "game_date, processor, status, rows_expected, rows_written, rows_quarantined, mode, trigger_state, trigger_reason, attempts, last_error"
     rows = wh.sql(f"SELECT {cols} FROM {PHASES} WHERE phase = @phase AND game_date BETWEEN @start AND @end ORDER BY game_date, processor", phase=phase, start=min(dates), end=max(dates))
     asked = pl.DataFrame({"game_date": sorted(set(dates))}, schema={"game_date": pl.Date})
     return asked.join(rows, on="game_date", how="left").with_columns(pl.col("status").fill_null("No record"))
+
+# %% ../../nbs/ops/60_phases.ipynb #25e04abd
+def sent(wh, # Warehouse
+         phase: int, start: date, end: date, # game dates, inclusive
+         trigger_id: str, # what the call returned
+        ) -> int: # processors and dates that were marked
+    "Note that what follows a phase was started."
+    if not trigger_id: raise Refusal("A trigger without an id is no trigger", "only a call that returned an id was sent", "start the step again")
+    reconcile(wh, start, end, phases=(phase,))
+    with wh.transaction() as tx:
+        rows = tx.read(PHASES, start, end, where="phase = @p AND status = 'COMPLETE' AND trigger_state <> 'confirmed'", p=phase)
+        return tx.write(PHASES, rows.with_columns(trigger_state=pl.lit("sent"), trigger_id=pl.lit(trigger_id), trigger_sent_at=pl.lit(now())), run_id="phases").written
+
+# %% ../../nbs/ops/60_phases.ipynb #6efe8d00
+WAITS = (0, 0, 5, 15, 45) # minutes from one attempt to the next, by the attempts made
+OPEN = f"""SELECT COUNT(*) AS n, MAX(started_at) AS last FROM (SELECT started_at, status, MAX(IF(status = 'DONE', started_at, NULL)) OVER () AS done {TRIES} AND step = @step) AS a
+WHERE status <> 'DONE' AND (done IS NULL OR started_at > done)"""
+
+def held(wh, # Warehouse
+         phase: int, day: date, # game date
+        ) -> str | None: # why not yet; None = now
+    "Whether what follows a phase may be started; refused after the last attempt."
+    step, where = FOLLOWS[phase], "phase = @p AND trigger_state = 'confirmed'"
+    n, last = wh.sql(OPEN, start=day, end=day, step=step).row(0)
+    if not n: return None
+    reconcile(wh, day, phases=(phase,))
+    if wh.read(PHASES, day, day, where=where, p=phase).height: return None
+    if n >= len(WAITS): raise Refusal(f"{step} of {day} was started {n} times and never came to an end", f"more than {len(WAITS)} attempts do not help; the last was at {last:%Y-%m-%d %H:%M} UTC", f"nbprops logs --severity ERROR, mend the cause, and run the step by its own command")
+    again = last + timedelta(minutes=WAITS[n])
+    return None if now() >= again else f"attempt {n + 1} of {len(WAITS)} is due at {again:%H:%M} UTC; the last was at {last:%H:%M}"

@@ -14,6 +14,7 @@ from datetime import date, datetime
 from ..core import expected_value
 from ..settings import Refusal, home, now, plain
 from ..data.artifacts import Store
+from ..data.logbook import log
 from ..data.warehouse import Warehouse
 from ..model.predictor import Bundle, probabilities, transform
 from ..model.registry import REGISTRY, Registry
@@ -128,7 +129,9 @@ def publish_day(wh: Warehouse, day: date, store: Store, out: Store, at: datetime
     loaded, at = {}, at or now()
     p, s = publish_bets(wh, day, at, explained(store, wh, loaded))
     with wh.transaction() as tx: doc = file_json(tx, s, p, loaded, at)
-    return p, out.get_json(write_files(out, doc)[-1])
+    made = write_files(out, doc)
+    log("picks_published", service="publishing", game_date=day, policy=p.policy, version=p.version, changed=p.changed, picks=doc["total_picks"], file=made[-1], **({"message": p.reason} if p.reason else {}))
+    return p, out.get_json(made[-1])
 
 # %% ../../nbs/signals/46c_json.ipynb #32e9dc7b
 def result_files(wh: Warehouse, day: date, out: Store, at: datetime | None = None) -> dict | None: # the new file; None when nothing was new
