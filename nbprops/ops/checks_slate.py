@@ -19,7 +19,10 @@ SELECT (SELECT COUNT(*) FROM (SELECT 1 AS x FROM {PRED} WHERE game_date = @d GRO
 
 # %% ../../nbs/ops/61d_checks_slate.ipynb #acccce92
 PARITY = f"""
-WITH models AS (SELECT system_id FROM nba_predictions.model_registry WHERE enabled AND system_id IS NOT NULL AND training_end_date < @d AND COALESCE(production_start_date, @d) <= @d),
+WITH since AS (SELECT model_id, MIN(occurred_at) AS at FROM nba_predictions.model_registry_history WHERE to_state IN ('shadow', 'production') GROUP BY model_id),
+models AS (
+  SELECT r.system_id FROM nba_predictions.model_registry AS r LEFT JOIN since AS s ON s.model_id = r.model_id
+  WHERE r.enabled AND r.system_id IS NOT NULL AND r.training_end_date < @d AND COALESCE(r.production_start_date, @d) <= @d AND COALESCE(s.at <= @same_day, TRUE)), -- nobody owes rows of a date before he was enabled
 live AS (
   SELECT system_id FROM models UNION DISTINCT SELECT p.system_id FROM {PRED} AS p LEFT JOIN nba_predictions.model_registry AS r ON r.model_id = p.model_id WHERE p.game_date BETWEEN @before AND @yesterday AND COALESCE(r.enabled, TRUE)), -- who was retired may be silent
 refused AS (SELECT DISTINCT system_id FROM nba_predictions.prediction_execution_log WHERE game_date = @d AND status = 'refused'),
