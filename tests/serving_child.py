@@ -19,6 +19,7 @@ class Counted:
     def execute(self, *a, **k): self._at(a[0]); return self._con.execute(*a, **k)
     def sql(self, *a, **k): self._at(a[0]); return self._con.sql(*a, **k)
     def close(self): self._at("close"); return self._con.close()
+    def cursor(self): return Counted(self._con.cursor())
     def __getattr__(self, name): return getattr(self._con, name)
 
 def _count(stop: int | None) -> None:
