@@ -198,6 +198,17 @@ def test_an_engine_that_cannot_let_go_is_replaced(wh):
     assert warehouse._engine() is not engine and wh.read(A).height == 1
     assert subprocess.run([sys.executable, "-c", "import duckdb, sys; duckdb.connect(sys.argv[1])", str(wh.path)]).returncode == 0
 
+def test_a_forked_process_has_an_engine_of_its_own(wh):
+    "Would catch a child that stands still or dies of the threads that stayed with its parent."
+    code = f"""
+        import os, sys
+        from nbprops.data.warehouse import Warehouse
+        w = Warehouse({str(wh.path)!r})
+        w.sql("SELECT 1")
+        if child := os.fork(): sys.exit(os.waitpid(child, 0)[1] or w.sql("SELECT 1 AS x").item() - 1)
+        w.sql("SELECT 2")"""
+    assert subprocess.run([sys.executable, "-W", "ignore", "-c", textwrap.dedent(code)], timeout=60).returncode == 0
+
 def test_a_connection_of_ones_own_is_no_obstacle(wh):
     "Would catch an analyst whose own connection, in the same process, shuts the package out."
     import duckdb

@@ -102,6 +102,13 @@ def _retire(engine: _Engine) -> None:
     if _ENGINES.get(os.getpid()) is engine: del _ENGINES[os.getpid()]
     with suppress(duckdb.Error): engine.root.close()
 
+def _before_fork() -> None:
+    "A child could neither use nor end the engine of its parent."
+    engine = _ENGINES.get(os.getpid())
+    if engine and not engine.used: _retire(engine)
+
+os.register_at_fork(before=_before_fork)
+
 def _open(path: Path, read_only: bool):
     "Attach a file; an engine that is broken, or has spilled elsewhere, is replaced once."
     import duckdb
