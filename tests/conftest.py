@@ -73,12 +73,12 @@ def played(tmp_path_factory, worker_id):
     "One played demo on the simulated league, shared by all tests: home folder, summary. Processes share one play, and each has a copy."
     import json, shutil
     from filelock import FileLock
-    from tests.player import run
+    from tests.player import run_installed
     base = tmp_path_factory.getbasetemp() if worker_id == "master" else tmp_path_factory.getbasetemp().parent
     first, said = base/"played"/"home", base/"played"/"said.json"
     with FileLock(base/"played.lock"):
         if not said.exists():
-            out = run(first, "demo", "--json")
+            out = run_installed(first, "demo", "--json")
             assert out.returncode == 0, out.stderr[-3000:]
             said.write_text(out.stdout)
     home = tmp_path_factory.mktemp("demo")/"home"

@@ -1,5 +1,5 @@
 "A registry command in a process of its own that can be made to die at a named step."
-import multiprocessing as mp, os
+import os
 from pathlib import Path
 import nbprops.data.warehouse as warehouse
 from nbprops.data.artifacts import Store
@@ -7,6 +7,7 @@ from nbprops.data.warehouse import Warehouse
 from nbprops.model.predictor import load_bundle
 from nbprops.model.registry import Registry
 from nbprops.settings import Refusal
+from tests.forks import context
 
 POINTS = { # step: owner, function, which call
     "upload sidecar": (Store, "put", lambda self, rel, data: rel.endswith(".json")), "upload model": (Store, "put", lambda self, rel, data: rel.endswith(".cbm")),
@@ -29,7 +30,8 @@ def _deadly(point: str, when: str) -> None:
         return out
     setattr(owner, name, wrapped)
 
-def _run(home: str, command: str, word: str, point: str | None, when: str, said: str) -> None:
+def _run(env: dict[str, str], home: str, command: str, word: str, point: str | None, when: str, said: str) -> None:
+    os.environ.clear(); os.environ.update(env)
     if point: _deadly(point, when)
     try: COMMANDS[command](Registry(Warehouse(f"{home}/w.duckdb"), Store(f"{home}/store")), word)
     except Refusal as e: Path(said).write_text(str(e)); os._exit(2)
@@ -37,8 +39,7 @@ def _run(home: str, command: str, word: str, point: str | None, when: str, said:
 
 def start(home, command: str, word: str, point: str | None = None, when: str = "after", said: str = "said.txt"):
     "Start a command; its refusal, if any, stands in the file `said`."
-    ctx = mp.get_context("spawn")
-    p = ctx.Process(target=_run, args=(str(home), command, str(word), point, when, str(Path(home)/said)))
+    p = context().Process(target=_run, args=(dict(os.environ), str(home), command, str(word), point, when, str(Path(home)/said)))
     p.start()
     return p
 

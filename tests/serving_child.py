@@ -1,12 +1,13 @@
 "Runs in processes of their own, which can be made to die before any statement that reaches the database."
-import multiprocessing as mp, os, signal, time
+import os, signal, time
 from pathlib import Path
-import catboost, duckdb, polars as pl # noqa: F401  loaded once, in the server that forks
+import duckdb
 import nbprops.data.warehouse as warehouse
 from nbprops.data.artifacts import Store
 from nbprops.data.warehouse import Warehouse
 from nbprops.predict.worker import Worker
 from nbprops.settings import Refusal
+from tests.forks import context
 
 class Counted:
     "A connection that counts its statements, and kills its process before the n-th."
@@ -19,6 +20,7 @@ class Counted:
     def execute(self, *a, **k): self._at(a[0]); return self._con.execute(*a, **k)
     def sql(self, *a, **k): self._at(a[0]); return self._con.sql(*a, **k)
     def close(self): self._at("close"); return self._con.close()
+    def cursor(self): return Counted(self._con.cursor())
     def __getattr__(self, name): return getattr(self._con, name)
 
 def _count(stop: int | None) -> None:
@@ -61,9 +63,7 @@ def _run(home: str, job: str, how: dict, env: dict, stop: int | None, said: str)
 
 def start(home, job: str, said: str = "said", stop: int | None = None, now: str | None = None, **how):
     "Start a job; what it says stands in the file `said`, its statements beside it."
-    ctx = mp.get_context("forkserver")
-    ctx.set_forkserver_preload(["polars", "duckdb", "catboost", "sqlglot"]) # heavy, and without threads that a fork would lose
-    p = ctx.Process(target=_run, args=(str(home), job, how, {"NBPROPS_NOW": now} if now else {}, stop, str(Path(home)/said)))
+    p = context().Process(target=_run, args=(str(home), job, how, {"NBPROPS_NOW": now} if now else {}, stop, str(Path(home)/said)))
     p.start()
     return p
 

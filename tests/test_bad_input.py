@@ -3,7 +3,7 @@ import hashlib, json, os, stat
 from pathlib import Path
 import polars as pl
 import pytest
-from tests.player import ask, run
+from tests.player import ask, run, run_installed
 
 def refused(out, *words: str, code: int = 2) -> None:
     "One line, no traceback, the words that a person needs."
@@ -37,6 +37,12 @@ def test_a_wrong_word_is_one_sentence_and_changes_nothing(played, args, words):
     before = counts(home)
     refused(run(home, *args), *words)
     assert counts(home) == before
+
+def test_the_installed_program_says_the_same(tmp_path):
+    "Would catch an entry point that is not the command line which the other tests begin: other words, another exit code, a traceback."
+    for args in (("query", "SELECT 1"), ("qeury",), ("tables", "nbac_schedule", "--json")):
+        here, there = run(tmp_path/"none", *args), run_installed(tmp_path/"none", *args)
+        assert (here.returncode, here.stdout, here.stderr) == (there.returncode, there.stdout, there.stderr)
 
 def test_an_absent_warehouse(tmp_path):
     for args in (("query", "SELECT 1"), ("registry", "list"), ("predict", "--date", "2026-02-01"), ("backfill", "grading", "--start-date", "2026-02-01", "--end-date", "2026-02-01")):

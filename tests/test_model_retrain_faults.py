@@ -3,7 +3,6 @@ import errno, json, os, shutil, subprocess, sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import date
-from pathlib import Path
 import pytest
 from nbprops.data.artifacts import Store
 from nbprops.data.warehouse import Warehouse
@@ -11,6 +10,7 @@ from nbprops.model import experiments as E
 from nbprops.model import retrain as X
 from nbprops.model.registry import Registry
 from nbprops.settings import Broken, Refusal
+from tests.forks import script
 
 FIRST = date(2025, 11, 4)
 ASK = X.Request(name="T", train_start=FIRST, train_end=date(2025, 12, 8), eval_days=11, seeds=1, params=dict(iterations=60, learning_rate=.15, depth=4))
@@ -47,7 +47,7 @@ STEPS = ["entered", "fitting", "evaluated", "sidecar", "uploaded", "manifest", "
 
 def start(home, step, seed=42, **env):
     "Run the script in a process of its own."
-    return subprocess.run([sys.executable, "-c", SCRIPT, str(home), step, str(seed)], capture_output=True, text=True, env={**os.environ, **env}, cwd=Path(__file__).parent.parent)
+    return script(SCRIPT, home, step, seed, **env).end()
 
 @pytest.fixture
 def house(league, tmp_path, monkeypatch):

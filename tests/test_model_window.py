@@ -216,10 +216,10 @@ def test_no_result_of_an_evaluation_day_reaches_a_training_target(clean):
     assert training_frame(late, frozenset({"level"})).equals(training_frame(clean, frozenset({"level"})))
 
 def test_a_recalibration_carries_its_own_uncertainty(clean):
-    s = replace(clean, method=replace(SKETCH, replicates=12))
+    s = replace(clean, method=replace(SKETCH, replicates=6))
     b = fit_arms(Bench(s), jobs_of(s, [Recipe(a) for a in ARMS], 2) + replicas(s, [Recipe(a) for a in ARMS]) + content_jobs(s, frozenset()))
     lines = recalibration(b, "base", frozenset())
-    assert len(lines) == 13 and np.std([shift for _, shift in lines[1:]]) > .3
+    assert len(lines) == 7 and np.std([shift for _, shift in lines[1:]]) > .3
     effect = fault_effects(content_gaps(b, frozenset()), PLAYERS)["calibration"]
     assert estimate(effect, "lean").noise > .1
 
@@ -245,7 +245,7 @@ def test_random_orders_come_close_and_add_up_too():
     assert sum(mine.values()) == pytest.approx(worth(players), abs=1e-9) and mine["p1"] == pytest.approx(3.5, abs=.6) and mine["p8"] == pytest.approx(8)
 
 def test_the_attribution_adds_up_to_the_reported_gap():
-    s = replace(small_study(13, ("line_plus_2", f"inverted_fatigue:{ADDED}")), method=replace(LIGHT, seeds=2, others=2, replicates=2, resamples=500))
+    s = replace(small_study(13, ("line_plus_2", f"inverted_fatigue:{ADDED}")), method=replace(LIGHT, seeds=2, others=2, replicates=2, resamples=500, trees=30))
     switches = failed(guards(s))
     gaps = repair_gaps(fit_arms(Bench(s), repair_jobs(s, switches)), switches)
     effects = fault_effects(gaps, switches)
@@ -355,7 +355,7 @@ def test_an_overlap_makes_most_of_the_gap_and_is_named_first(quick):
     assert found.verdict.named[0] == "evaluation_overlap" and effect/found.reported.value[0] > .8 and "training days" in found.sentence
 
 def test_everything_trains_every_arm_and_equal_studies_give_equal_answers(quick):
-    tiny = replace(quick, seeds=2, others=2, replicates=2, resamples=200)
+    tiny = replace(quick, seeds=2, others=2, replicates=2, resamples=200, trees=12)
     one, two = (examine(small_study(14, method=tiny), everything=True) for _ in range(2))
     assert set(explaining(one.study)) <= set(one.arms["arm"]) | set(one.skipped) and one.attribution.filter(switch="segment").height == 4
     assert one.sentence == two.sentence and one.attribution.equals(two.attribution) and one.arms.equals(two.arms)
@@ -367,7 +367,7 @@ def test_the_clean_study_and_the_faulted_one_share_their_random_numbers():
 def test_the_page_survives_an_arm_without_lines(quick):
     from nbprops.model.window_record import markdown_of, record_of
     from nbprops.ops import window_page as page
-    r = record_of(examine(small_study(17, ("null_lines",), method=replace(quick, seeds=2, others=2, replicates=3))), "again")
+    r = record_of(examine(small_study(17, ("null_lines",), method=replace(quick, seeds=2, others=2, replicates=2, trees=20))), "again")
     whole = "".join((page.answer(r), page.pictures(r), page.validity(r), page.numbers(r), page.drift_part(r), page.end(r)))
     words = re.sub(r"<svg.*?</svg>", "", whole, flags=re.S)
     assert r["named"][0] == "line_provenance" and whole.count("<svg") == 6 and not re.search(r"\b(None|nan)\b", words) and "line_provenance" in markdown_of(r)

@@ -1,11 +1,12 @@
 "Every lesson runs: each notebook in a process of its own, two at a time."
-import faulthandler, multiprocessing as mp, os, sys, warnings
+import faulthandler, os, sys, warnings
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 import pytest
 from tests import house
+from tests.forks import context
 
 LESSONS = [p for p in house.notebooks() if "nbs" in p.parts]
 LIMIT = 300 # seconds a lesson may take; the longest takes about 20
@@ -25,9 +26,7 @@ def _run(path: str, said: str) -> None:
 
 def _once(path: Path, said: Path) -> int:
     "Exit code of one try; below zero when the process died or stood still. A pool of processes would wait for ever for one that died."
-    ctx = mp.get_context("forkserver")
-    ctx.set_forkserver_preload(["nbdev.test", "polars", "duckdb", "catboost", "sqlglot", "sqlglot.generators.duckdb", "sqlglot.generators.bigquery"]) # imported once, inherited by every fork; heavy, and without threads that a fork would lose
-    p = ctx.Process(target=_run, args=(str(path), str(said)))
+    p = context().Process(target=_run, args=(str(path), str(said)))
     p.start()
     p.join(LIMIT)
     if p.is_alive(): p.kill(); p.join()

@@ -1,5 +1,5 @@
 "The back-fill of features: what is done is known from facts, a killed job goes on, one table alone says what no longer fits."
-import os, shutil, signal, subprocess, sys
+import os, shutil, signal
 from datetime import date, timedelta
 import numpy as np
 import polars as pl
@@ -14,6 +14,7 @@ from nbprops.features.store import BEFORE_THE_GAME, STORE, TABLES
 from nbprops.ops import backfill
 from nbprops.ops.backfill import PROCESSORS, backfill_features, input_marks
 from nbprops.settings import Refusal
+from tests.forks import script
 
 FIRST, LAST = date(2025, 10, 21), date(2025, 12, 19)
 BOX = SOURCES["box"]
@@ -176,7 +177,7 @@ backfill.backfill_features(Warehouse(sys.argv[1]), date(2025, 10, 21), date(2025
 @pytest.mark.parametrize("death, left", [("os.kill(os.getpid(), signal.SIGKILL)", "STARTED"), ("raise KeyboardInterrupt", "INTERRUPTED")])
 def test_a_killed_job_goes_on(raw, whole, death, left):
     "Killed after the rows of the second stretch and before their state: would catch a state that is believed too early, and a job that begins again from the first date."
-    out = subprocess.run([sys.executable, "-c", CHILD.format(death=death), str(raw.path)], capture_output=True, text=True, env=os.environ | {"PYTHONPATH": os.getcwd()})
+    out = script(CHILD.format(death=death), raw.path).end()
     assert out.returncode != 0 and (out.returncode == -signal.SIGKILL) == (left == "STARTED")
     assert raw.sql("SELECT status, exit_code FROM nba_orchestration.run_ledger WHERE command = 'backfill phase4'").rows() == [(left, None if left == "STARTED" else 130)]
     known = raw.sql(f"SELECT COUNT(DISTINCT game_date) AS n FROM {STATE}").item()

@@ -17,6 +17,7 @@ from nbprops.predict.loading import load_fleet
 from nbprops.predict.publish import broken_links
 from nbprops.predict.worker import Worker
 from nbprops.settings import Broken, Refusal, canonical_json, now, sha256_of
+from tests.forks import script
 from tests.predict_world import DAY, LAST, copy_world
 
 PROPS, LEDGER, LATER = "nba_raw.odds_api_player_points_props", "nba_orchestration.run_ledger", "2028-06-01T12:00:00Z"
@@ -476,7 +477,7 @@ main(sys.argv[2:])
 def test_a_full_disk_leaves_nothing_behind(home, tmp_path, limit):
     "Would catch a torn backup after the disk was full, a traceback, or an exit code that says all is well."
     before, around = hashed(home), set(tmp_path.iterdir())
-    out = lambda *a: subprocess.run([sys.executable, "-c", LIMITED, str(limit), *a], env={**os.environ, "NBPROPS_HOME": str(home)}, capture_output=True, text=True)
+    out = lambda *a: script(LIMITED, limit, *a, NBPROPS_HOME=str(home)).end()
     full = out("backup", str(tmp_path/"b.tar.gz"))
     assert full.returncode == 3 and "Traceback" not in full.stderr and len(full.stderr.strip().splitlines()) == 1 and "Mend: make room" in full.stderr, full.stderr
     assert hashed(home) == before and set(tmp_path.iterdir()) == around

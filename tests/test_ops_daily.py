@@ -1,5 +1,5 @@
 "The day: what is due, what a broken step costs, and that running again completes what is missing and repeats nothing."
-import json, os, re, subprocess, sys
+import json, re
 from datetime import date, datetime, timedelta, timezone
 import polars as pl, pytest
 from nbprops.cli import main
@@ -7,6 +7,7 @@ from nbprops.ops.daily import LEDGER, TASKS, Task, mode_due, run_daily
 from nbprops.ops.doctor import PROBES, examine, look
 from nbprops.ops.report_index import findings, newest_answers, pages, spans, write_index
 from nbprops.settings import ET, Refusal
+from tests.forks import script
 from tests.predict_world import DAY, PRED, copy_world, dump
 
 QUICK = tuple(t for t in TASKS if t.name not in ("pages", "publish"))
@@ -89,7 +90,7 @@ long = pytest.mark.full
 def test_a_killed_run_is_resumed(world, point, when):
     "Fails when a run that died blocks the next one, is not named by it, or leaves something doubled or undone."
     wh, store, home = world
-    p = subprocess.run([sys.executable, "-c", CHILD, point, when], env=dict(os.environ), capture_output=True, text=True, timeout=300)
+    p = script(CHILD, point, when).end()
     assert p.returncode == 9, p.stderr[-2000:]
     (first,) = wh.sql(f"SELECT run_id FROM {LEDGER} WHERE status = 'STARTED' AND step = @s", s=point)["run_id"]
     r = run_daily(wh=wh, store=store, tasks=QUICK)

@@ -1,5 +1,5 @@
 "Notices: what they say, that each arrives once, and that no channel waits for another."
-import json, logging, os, subprocess, sys, time
+import json, logging, os, sys, time
 from datetime import date, datetime, timedelta, timezone
 from dataclasses import replace
 import polars as pl, pytest
@@ -15,7 +15,7 @@ from nbprops.signals.publication import PICKS, fill_results
 from nbprops.signals.selection import seed
 from nbprops.signals.subset_record import fill_subset_results, subset_record
 from nbprops.signals.subsets import SUBSET_PICKS
-from tests import house
+from tests.forks import Child, script
 from tests.post_office import MailServer, Webhook, deaf_port, free_port, mail_url, opened
 
 DAY = date(2025, 12, 6)
@@ -143,23 +143,21 @@ if die == "before": N.send_all = lambda *a, **k: os._exit(9)
 if die == "after": N.finish = lambda *a, **k: os._exit(9)
 print(N.notify(Warehouse(), n).status())
 """
-def child(how: str, **env) -> subprocess.Popen:
-    return subprocess.Popen([sys.executable, "-c", CHILD, how], cwd=house.ROOT, env=os.environ | env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+def child(how: str, **env) -> Child: return script(CHILD, how, **env)
 
 def test_racing_senders_send_once(wh, post):
     "Fails when two processes that begin together both send."
     racers = [child("never") for _ in range(3)]
-    said = [p.communicate(timeout=120) for p in racers]
-    assert [p.returncode for p in racers] == [0]*3, said
-    assert counts(post) == [1, 1, 1] and sum("SENT" in out for out, _ in said) >= 1
+    said = [p.end(120) for p in racers]
+    assert [p.returncode for p in said] == [0]*3, said
+    assert counts(post) == [1, 1, 1] and sum("SENT" in p.stdout for p in said) >= 1
     rows = log(wh)
     for c in CHANNELS: assert rows.filter(channel=c)["status"].sort().to_list() == ["DUPLICATE", "DUPLICATE", "SENT"]
 
 @pytest.mark.parametrize("how, arrived", [("before", 0), ("after", 1)])
 def test_a_crash_between_claim_and_record_never_sends_twice(wh, post, monkeypatch, how, arrived):
     "Fails when a process that died between its claim and its record makes the next one send again, or is forgotten."
-    p = child(how); p.communicate(timeout=120)
-    assert p.returncode == 9 and counts(post)[0] == arrived
+    assert child(how).end(120).returncode == 9 and counts(post)[0] == arrived
     first = log(wh).filter(channel="slack")
     assert first["status"].to_list() == ["FAILED"] and "may have arrived" in first["error"][0]
     soon = notify(wh, PICKS_)

@@ -108,7 +108,8 @@ def test_killed_between_statements(noon, tmp_path, undisturbed):
     statements = undisturbed[0]
     begins = [i for i, s in enumerate(statements) if s.endswith("BEGIN")][-1]
     write = range(begins + 3, len(statements) + 1)
-    points = sorted({begins, *(write[int(f*(len(write) - 1))] for f in (.3, .65)), len(statements) - 1, len(statements)})
+    commit = len(statements) - statements[::-1].index("COMMIT")
+    points = sorted({begins, *(write[int(f*(len(write) - 1))] for f in (.3, .65)), commit, commit + 1})
     sides = [attacked(noon, tmp_path/str(n), n, undisturbed, follow=n in (points[2], points[-1])) for n in points]
     assert sides == ["before"]*(len(points) - 1) + ["after"] and len(statements) > 60
 
@@ -119,12 +120,15 @@ def test_killed_between_any_two_statements(noon, tmp_path, undisturbed):
         attacked(noon, tmp_path/str(n), n, undisturbed, follow=n % 4 == 0)
         shutil.rmtree(tmp_path/str(n))
 
-def test_a_killed_publisher_leaves_the_old_copy(served, tmp_path):
+def test_a_killed_publisher_leaves_the_old_copy(noon, served, tmp_path):
     "Would catch a torn copy, or unfinished copies that pile up."
     wh, home = served[0], tmp_path/"home"
+    copy_world(noon, tmp_path/"whole")
+    assert code(start(tmp_path/"whole", "publish")) == 0
+    steps = said(tmp_path/"whole", "said.log").splitlines()
     copy = home/"nbprops.snapshot.duckdb"
     before = copy.read_bytes()
-    for n in (2, 3): assert code(start(home, "publish", stop=n)) == -9
+    for what in ("CHECKPOINT", "close"): assert code(start(home, "publish", stop=steps.index(what) + 1)) == -9
     assert copy.read_bytes() == before
     dead = home/"nbprops.snapshot.duckdb.0123abcd"
     dead.write_bytes(b"half"); os.utime(dead, (0, 0))
@@ -234,18 +238,18 @@ def test_the_warehouse_goes_away_inside_a_transaction(served, fault):
 def test_a_file_that_vanishes_while_it_is_waited_for(wh, monkeypatch):
     "Would catch an empty warehouse that is made because the busy one went away."
     import duckdb
-    def busy(path, **k):
+    def busy(path, read_only):
         wh.path.unlink(missing_ok=True)
         raise duckdb.IOException("Could not set lock on file: Conflicting lock is held in /usr/bin/python3 (PID 1)")
-    monkeypatch.setattr(duckdb, "connect", busy)
+    monkeypatch.setattr(warehouse, "_open", busy)
     with pytest.raises(Refusal, match="No warehouse"): wh.sql("SELECT 1")
     assert not wh.path.exists()
 
 def test_a_damaged_block_is_not_a_busy_file(wh, monkeypatch):
     "Would catch a wait of half a minute for a lock that is only part of the word block."
     import duckdb
-    def torn(path, **k): raise duckdb.IOException("Corrupt database file: computed checksum 1 does not match stored checksum 2 in block 7")
-    monkeypatch.setattr(duckdb, "connect", torn); monkeypatch.setattr(warehouse, "BUSY_SECONDS", 0.0)
+    def torn(path, read_only): raise duckdb.IOException("Corrupt database file: computed checksum 1 does not match stored checksum 2 in block 7")
+    monkeypatch.setattr(warehouse, "_open", torn); monkeypatch.setattr(warehouse, "BUSY_SECONDS", 0.0)
     with pytest.raises(Refusal, match="cannot be opened.*checksum"): wh.sql("SELECT 1")
 
 # --- a registry that returns nonsense

@@ -4,6 +4,7 @@ from datetime import date
 import polars as pl
 import pytest
 from hypothesis import given, settings, strategies as st
+from nbprops.data import warehouse
 from nbprops.data.artifacts import Store
 from nbprops.data.tables import TABLES, conform, table
 from nbprops.data.rules import RULES, check
@@ -148,6 +149,73 @@ def test_a_busy_warehouse_names_its_holder(wh):
         with pytest.raises(Refusal, match=f"pid {holder.pid}"):
             with wh.transaction(wait=.2): pass
     finally: holder.kill()
+
+def test_a_file_is_held_as_long_as_it_is_used_and_no_longer(wh):
+    "Would catch an engine that keeps a lock after the last user of a file, or lets it go with the first."
+    free = lambda: subprocess.run([sys.executable, "-c", "import duckdb, sys; duckdb.connect(sys.argv[1])", str(wh.path)], capture_output=True, text=True).stderr
+    with wh.transaction() as one:
+        with wh.transaction() as two: assert two.sql("SELECT 1 AS x").item() == 1
+        with pytest.raises(Refusal): wh.sql("SELEC")
+        one.write(A, aliases([("a", "x")]))
+        assert "Could not set lock" in free()
+    assert free() == "" and wh.read(A).height == 1
+
+def test_threads_share_a_file(wh):
+    "Would catch a file that is detached under a thread that still works, or rows that are lost."
+    from concurrent.futures import ThreadPoolExecutor
+    with ThreadPoolExecutor(8) as pool: list(pool.map(lambda i: (wh.write(A, aliases([(f"a{i}", "x")])), wh.sql("SELECT 1")), range(40)))
+    assert wh.read(A).height == 40 and warehouse._engine().used == {}
+
+def test_two_warehouses_are_told_apart(wh, tmp_path):
+    "Would catch a table or a schema of one file that answers for the other."
+    other = Warehouse(tmp_path/"it's other.duckdb")
+    with wh.transaction():
+        assert len(other.migrate()) > 40 and other.migrate() == []
+        other.write(A, aliases([("b", "y")]))
+    assert wh.read(A).is_empty() and other.read(A).height == 1
+
+@pytest.mark.parametrize("fault", ["FATAL", "closed", "spilled"])
+def test_an_engine_that_no_longer_works_is_replaced(wh, monkeypatch, fault):
+    "Would catch a process that can read nothing any more after one fatal error."
+    import duckdb
+    first, real = warehouse._engine(), warehouse._engine().root
+    class Broken:
+        def __getattr__(self, name): return getattr(real, name)
+        def execute(self, q):
+            if fault == "FATAL": raise duckdb.FatalException("FATAL Error: database has been invalidated because of a previous fatal error")
+            if fault == "spilled" and "temp_directory" in q: raise duckdb.NotImplementedException("Cannot switch temporary directory after the current one has been used")
+            return real.execute(q)
+    if fault == "closed": real.close()
+    else: first.root, first.spill = Broken(), None
+    assert wh.write(A, aliases([("a", "x")])).written == 1 and wh.read(A).height == 1 and warehouse._engine() is not first
+
+def test_an_engine_that_cannot_let_go_is_replaced(wh):
+    "Would catch a lock that is kept for ever after a file could not be detached."
+    with wh.transaction() as tx:
+        engine = warehouse._engine()
+        engine.used = {k: ("nobody", n) for k, (_, n) in engine.used.items()}
+        tx.write(A, aliases([("a", "x")]))
+    assert warehouse._engine() is not engine and wh.read(A).height == 1
+    assert subprocess.run([sys.executable, "-c", "import duckdb, sys; duckdb.connect(sys.argv[1])", str(wh.path)]).returncode == 0
+
+def test_a_forked_process_has_an_engine_of_its_own(wh):
+    "Would catch a child that stands still or dies of the threads that stayed with its parent."
+    code = f"""
+        import os, sys
+        from nbprops.data.warehouse import Warehouse
+        w = Warehouse({str(wh.path)!r})
+        w.sql("SELECT 1")
+        if child := os.fork(): sys.exit(os.waitpid(child, 0)[1] or w.sql("SELECT 1 AS x").item() - 1)
+        w.sql("SELECT 2")"""
+    assert subprocess.run([sys.executable, "-W", "ignore", "-c", textwrap.dedent(code)], timeout=60).returncode == 0
+
+def test_a_connection_of_ones_own_is_no_obstacle(wh):
+    "Would catch an analyst whose own connection, in the same process, shuts the package out."
+    import duckdb
+    with duckdb.connect(str(wh.path)) as own:
+        wh.write(A, aliases([("a", "x")]))
+        assert own.execute(f"SELECT count(*) FROM {A}").fetchone()[0] == 1
+    assert wh.read(A).height == 1
 
 def test_the_published_copy_is_readable_while_a_writer_works(wh, monkeypatch):
     from nbprops.data import warehouse

@@ -8,7 +8,7 @@ __all__ = ['BUSY_SECONDS', 'FAULTS', 'mount_of', 'disk_fault', 'merge_statement'
            'breached', 'sql']
 
 # %% ../../nbs/data/12_warehouse.ipynb #6f1c88c1
-import os, re, time, uuid
+import os, re, threading, time, uuid
 from contextlib import contextmanager, suppress
 from datetime import date
 from pathlib import Path
@@ -48,6 +48,79 @@ def disk_fault(e: Exception, # from the operating system or the database
     at = Path(named[1] if named else path)
     return Broken(f"{at.name} could not be written: the file system {mount_of(at)} says '{said[0]}'", "what was begun was rolled back", f"make room on {mount_of(at)}, then run again")
 
+# %% ../../nbs/data/12_warehouse.ipynb #51615c31
+class _Engine:
+    "A DuckDB without a file, to which files are attached while they are in use."
+    def __init__(self):
+        import duckdb
+        self.root, self.used, self.spill, self.guard = duckdb.connect(), {}, None, threading.Lock()
+        self.root.execute("SET GLOBAL TimeZone='UTC'; SET GLOBAL preserve_insertion_order=true").fetchall()
+    def attach(self, path: str, read_only: bool) -> str: # the name under which the file is known
+        "Attach a file, or count one more user of it."
+        with self.guard:
+            if not self.used and self.spill != f"{path}.tmp": self.root.execute(f"SET GLOBAL temp_directory={_quoted(f'{path}.tmp')}").fetchall(); self.spill = f"{path}.tmp"
+            name, n = self.used.get(path, (f"warehouse_{uuid.uuid4().hex}", 0))
+            if not n: self.root.execute(f"ATTACH {_quoted(path)} AS {name} (TYPE DUCKDB{', READ_ONLY' if read_only else ''})").fetchall()
+            self.used[path] = name, n + 1
+            return name
+    def detach(self, path: str) -> None:
+        "One user less; the last one lets the file go."
+        with self.guard:
+            name, n = self.used.pop(path)
+            if n > 1: self.used[path] = name, n - 1
+            else: self.root.execute(f"DETACH {name}").fetchall()
+
+def _quoted(text: str) -> str:
+    "A string of SQL."
+    return "'" + text.replace("'", "''") + "'"
+
+# %% ../../nbs/data/12_warehouse.ipynb #f3b27968
+_ENGINES: dict[int, _Engine] = {} # by process, since a fork inherits an engine without its threads
+
+def _engine() -> _Engine:
+    "The engine of this process."
+    return _ENGINES.get(os.getpid()) or _ENGINES.setdefault(os.getpid(), _Engine())
+
+class _Opened:
+    "A connection to one attached file."
+    def __init__(self, path: str, read_only: bool):
+        self._path, self._engine = path, _engine()
+        name = self._engine.attach(path, read_only)
+        try: self._con = self._engine.root.cursor(); self._con.execute(f"USE {name}").fetchall()
+        except BaseException: self._engine.detach(path); raise
+    def __getattr__(self, name: str): return getattr(self._con, name)
+    def close(self) -> None:
+        "End the connection, and let the file go with its last user."
+        import duckdb
+        self._con.close()
+        try: self._engine.detach(self._path)
+        except duckdb.Error: _retire(self._engine)
+
+def _retire(engine: _Engine) -> None:
+    "Forget an engine that no longer works; its files are free when its last connection ends."
+    import duckdb
+    if _ENGINES.get(os.getpid()) is engine: del _ENGINES[os.getpid()]
+    with suppress(duckdb.Error): engine.root.close()
+
+def _before_fork() -> None:
+    "A child could neither use nor end the engine of its parent."
+    engine = _ENGINES.get(os.getpid())
+    if engine and not engine.used: _retire(engine)
+
+os.register_at_fork(before=_before_fork)
+
+def _open(path: Path, read_only: bool):
+    "Attach a file; an engine that is broken, or has spilled elsewhere, is replaced once."
+    import duckdb
+    at = os.path.realpath(path)
+    try: return _Opened(at, read_only)
+    except (duckdb.FatalException, duckdb.NotImplementedException, duckdb.ConnectionException): _retire(_engine()); return _Opened(at, read_only)
+    except duckdb.Error as e:
+        if "Unique file handle conflict" not in str(e): raise
+        con = duckdb.connect(at, read_only=read_only)
+        con.execute("SET TimeZone='UTC'").fetchall()
+        return con
+
 # %% ../../nbs/data/12_warehouse.ipynb #73b98fbb
 def _connect(path: Path, # DuckDB file
              read_only: bool = False,
@@ -59,13 +132,11 @@ def _connect(path: Path, # DuckDB file
     deadline = time.monotonic() + (BUSY_SECONDS if wait is None else wait)
     while True:
         if not create and not path.is_file(): raise _absent(path)
-        try: con = duckdb.connect(str(path), read_only=read_only); break
+        try: return _open(path, read_only)
         except duckdb.Error as e:
             if "Could not set lock" not in str(e): raise _cannot_open(path, e) from None
             if time.monotonic() > deadline: raise Refusal(f"The warehouse {path.name} is busy: {_holder(str(e))} holds it", "one writer at a time", "wait for it to end, or stop it") from None
             time.sleep(.05)
-    con.execute("SET TimeZone='UTC'; SET preserve_insertion_order=true").fetchall()
-    return con
 
 # %% ../../nbs/data/12_warehouse.ipynb #ef72f11a
 def _absent(path: Path) -> Refusal:
@@ -332,7 +403,7 @@ class Warehouse:
 # %% ../../nbs/data/12_warehouse.ipynb #8c1f880b
 def _has_schemas(con) -> bool:
     "Whether the datasets exist."
-    return _run(con, "SELECT count(*) FROM information_schema.schemata WHERE schema_name = 'nba_predictions'")[0][0] > 0
+    return _run(con, "SELECT count(*) FROM information_schema.schemata WHERE schema_name = 'nba_predictions' AND catalog_name = current_database()")[0][0] > 0
 
 # %% ../../nbs/data/12_warehouse.ipynb #73639f79
 _KNOWN: set[tuple] = set() # files that were compared and found complete
@@ -355,7 +426,7 @@ def _migrate(self: Warehouse) -> list[str]: # GoogleSQL statements that were run
     con, done = _connect(self.path, create=True), []
     try:
         live = {}
-        for s, t, c in _run(con, "SELECT table_schema, table_name, column_name FROM information_schema.columns"): live.setdefault(f"{s}.{t}", set()).add(c)
+        for s, t, c in _run(con, "SELECT table_schema, table_name, column_name FROM information_schema.columns WHERE table_catalog = current_database()"): live.setdefault(f"{s}.{t}", set()).add(c)
         for ds in sorted({t.dataset for t in TABLES.values()}): _run(con, f"CREATE SCHEMA IF NOT EXISTS {ds}")
         for t in TABLES.values():
             if t.name not in live: done.append(create_statement(t))

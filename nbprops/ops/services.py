@@ -7,6 +7,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from ..settings import Refusal
 
@@ -107,22 +108,29 @@ def files_for(name: str, # dotted, perhaps a name inside a module
 class Source:
     "A file of the package, parsed."
     file: str # relative to the root
-    nodes: list[ast.AST]
-    top: list[ast.AST] # the nodes outside functions
-    @property
-    def package(self) -> str: return ".".join(Path(self.file).parent.parts)
+    asked: frozenset[str]     # everything that it imports
+    asked_top: frozenset[str] # of that, outside functions
+    names: frozenset[str]     # what it defines outside functions
+    said: frozenset[str]      # its short strings
     @property
     def is_door(self) -> bool: return self.file.endswith("__init__.py")
-    def defined(self) -> set[str]: return {t.id for n in self.top if isinstance(n, ast.Assign) for t in n.targets if isinstance(t, ast.Name)}
-    def asks(self, top: bool = False) -> set[str]: return imported(self.top if top else self.nodes, self.package)
-    def words(self) -> set[str]: return {n.value for n in self.nodes if isinstance(n, ast.Constant) and isinstance(n.value, str) and len(n.value) < 200}
+    def defined(self) -> frozenset[str]: return self.names
+    def asks(self, top: bool = False) -> frozenset[str]: return self.asked_top if top else self.asked
+    def words(self) -> frozenset[str]: return self.said
+
+@lru_cache(1024)
+def _parsed(file: str, text: str) -> Source:
+    "What a text says."
+    try: tree = ast.parse(text)
+    except SyntaxError as e: raise Refusal(f"{file} is no Python ({e.msg}, line {e.lineno})", "its imports cannot be followed", "mend the file, then ask again") from None
+    nodes, inside = list(running(tree)), ".".join(Path(file).parent.parts)
+    top = [n for part in tree.body if not isinstance(part, (ast.FunctionDef, ast.AsyncFunctionDef)) for n in running(part)]
+    return Source(file, frozenset(imported(nodes, inside)), frozenset(imported(top, inside)), frozenset(t.id for n in top if isinstance(n, ast.Assign) for t in n.targets if isinstance(t, ast.Name)),
+                  frozenset(n.value for n in nodes if isinstance(n, ast.Constant) and isinstance(n.value, str) and len(n.value) < 200))
 
 def source_of(file: str, root: Path) -> Source:
     "A file, parsed."
-    try: tree = ast.parse((root/file).read_text(encoding="utf-8"))
-    except SyntaxError as e: raise Refusal(f"{file} is no Python ({e.msg}, line {e.lineno})", "its imports cannot be followed", "mend the file, then ask again") from None
-    outside = [n for part in tree.body if not isinstance(part, (ast.FunctionDef, ast.AsyncFunctionDef)) for n in running(part)]
-    return Source(file, list(running(tree)), outside)
+    return _parsed(file, (root/file).read_text(encoding="utf-8"))
 
 # %% ../../nbs/ops/69a_services.ipynb #b46c3803
 PINS = "settings.ini" # versions of the libraries
@@ -131,6 +139,12 @@ def data_files(root: Path, package: str = PACKAGE) -> dict[str, set[str]]: # fil
     "Package data, and how a module would name it."
     found = [p.relative_to(root/package) for p in sorted((root/package).rglob("*")) if p.is_file() and p.suffix not in (".py", ".pyc")]
     return {f"{package}/{p.as_posix()}": {p.name, p.as_posix(), *(q.as_posix() for q in p.parents if q.parts)} for p in found}
+
+@lru_cache(4)
+def _graph(root: Path, package: str, texts: tuple[tuple[str, str], ...], beside: tuple[str, ...]) -> dict[str, set[str]]:
+    "The graph of files with these texts, and of the data beside them."
+    sources, data = {f: _parsed(f, text) for f, text in texts}, data_files(root, package)
+    return {f: _edges(s, sources, data, root) for f, s in sources.items()} | {f: set() for f in beside}
 
 def _edges(s: Source, sources: dict[str, Source], data: dict[str, set[str]], root: Path) -> set[str]:
     "The files that one file leads to."
@@ -148,9 +162,8 @@ def import_graph(root: Path | None = None, # folder that holds the package; defa
     "Which file leads to which."
     root = root or here()
     files = [p.relative_to(root).as_posix() for p in sorted((root/package).rglob("*.py")) if p.name != "_modidx.py"] # nobody imports nbdev's index
-    sources = {f: source_of(f, root) for f in files}
-    data = data_files(root, package)
-    return {f: _edges(s, sources, data, root) for f, s in sources.items()} | {f: set() for f in data}
+    texts = tuple((f, (root/f).read_text(encoding="utf-8")) for f in files)
+    return {f: set(to) for f, to in _graph(root, package, texts, tuple(data_files(root, package))).items()}
 
 # %% ../../nbs/ops/69a_services.ipynb #f722fde4
 def reached(graph: dict[str, set[str]], starts: set[str]) -> set[str]: # files
