@@ -102,6 +102,40 @@ def test_a_killed_run_is_resumed(world, point, when):
     versions = wh.sql("SELECT subset_id, COUNT(DISTINCT version) AS n FROM nba_predictions.subset_picks WHERE game_date = @d GROUP BY subset_id", d=DAY)
     assert versions.is_empty() or versions["n"].max() == 1
 
+FULL_DISK = """
+import resource, signal, sys
+from nbprops.ops.daily import TASKS, run_daily
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), int(sys.argv[1])))
+r = run_daily(tasks=tuple(t for t in TASKS if t.name not in ("pages", "publish")))
+print({s.name: s.status for s in r.steps}); print(r["predictions"].said)
+sys.exit(r.exit_code)
+"""
+
+def test_a_full_disk_is_told_and_the_next_run_completes_the_day(world):
+    "Fails when a disk without room ends in a trace instead of a sentence, leaves half a slate, or blocks the run after it."
+    wh, store, home = world
+    before = wh.sql(f"SELECT COUNT(*) AS n FROM {PRED} WHERE game_date = @d", d=DAY)["n"][0]
+    p = script(FULL_DISK, "100000").end()
+    assert p.returncode == 3 and "'predictions': 'DONE'" not in p.stdout and "Traceback" not in p.stderr, (p.stdout[-800:], p.stderr[-2000:])
+    assert wh.sql(f"SELECT COUNT(*) AS n FROM {PRED} WHERE game_date = @d", d=DAY)["n"][0] == before
+    r = run_daily(wh=wh, store=store, tasks=QUICK)
+    assert all(s.status != "FAILED" for s in r.steps), r.steps
+    assert wh.sql(f"SELECT COUNT(*) AS n FROM {PRED} WHERE game_date = @d AND is_active", d=DAY)["n"][0] > 0
+
+def test_a_report_folder_that_vanished(world):
+    "Fails when pages cannot be made without the folder, or something in its place ends in anything but a failed step that the next run mends."
+    import shutil
+    wh, store, home = world
+    only = tuple(t for t in TASKS if t.name == "publish")
+    shutil.rmtree(home/"reports", ignore_errors=True)
+    assert run_daily(wh=wh, store=store, tasks=only)["publish"].status == "DONE" and (home/"reports"/"index.html").exists()
+    shutil.rmtree(home/"reports"); (home/"reports").write_text("in the way")
+    r = run_daily(wh=wh, store=store, tasks=only)
+    assert r.exit_code == 3 and r["publish"].status == "FAILED" and wh.sql(f"SELECT status FROM {LEDGER} WHERE run_id = @r", r=r.run_id)["status"].to_list() == ["FAILED"]
+    (home/"reports").unlink()
+    assert run_daily(wh=wh, store=store, tasks=only).exit_code == 0
+
 @pytest.mark.full
 def test_the_whole_command(world, capsys):
     "Fails when the day with its pages and its index breaks, or its exit code is not that of the run."

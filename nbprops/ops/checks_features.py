@@ -55,9 +55,9 @@ def ranges_sql() -> str: # GoogleSQL
     part = lambda name, day, each: f"SELECT '{name}' AS name, {bad.format(name)} AS bad, (SELECT {each}*COUNT(*) FROM {name} WHERE {day} = @d) AS good"
     parts = [part(k, v, 1) for k, v in STAGES.items()] + [part("nba_predictions.ml_feature_store_v2", "game_date", len(FEATURES))]
     return f"""WITH parts AS ({' UNION ALL '.join(parts)})
-SELECT MAX(100.0*SAFE_DIVIDE(bad, good + bad)) AS value, SUM(bad) AS n, STRING_AGG(IF(bad > 0, name || ': ' || CAST(bad AS STRING), NULL), ', ') AS note FROM parts"""
+SELECT MAX(IF(bad > 1, 100.0*SAFE_DIVIDE(bad, good + bad), 0)) AS value, SUM(bad) AS n, STRING_AGG(IF(bad > 0, name || ': ' || CAST(bad AS STRING), NULL), ', ') AS note FROM parts"""
 
-check("feature_ranges", "refused feature values, share in the worst table", {"value": Limit("< 0.1", "< 1", "percent")}, ranges_sql(), valid="features",
+check("feature_ranges", "refused feature values, share in the worst table with more than one", {"value": Limit("< 0.1", "< 1", "percent")}, ranges_sql(), valid="features",
       impact="The values are missing; rows that need them are blocked.", cause="A unit changed, or a feed sends impossible numbers.", command='nbprops query "SELECT rule_id, value_text FROM nba_orchestration.quarantine WHERE game_date = DATE \'{d}\'"')
 
 # %% ../../nbs/ops/61c_checks_features.ipynb #0bcda7e5

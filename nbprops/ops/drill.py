@@ -85,6 +85,7 @@ def _removed(drill: Drill, f: Fault) -> list[str]:
     "The registry rows that a fault deletes."
     with drill.wh.transaction() as tx: return remove_registry_row(tx, round(f.strength))
 
+# %% ../../nbs/ops/69f_drill.ipynb #1ac8a1d2
 def tasks_of(drill: Drill, names: tuple[str, ...] | None = None, # steps; default all
             ) -> tuple[Task, ...]:
     "The steps of a day in a drill."
@@ -151,6 +152,9 @@ class Rehearsal:
     index: Path
     faults: tuple[str, ...]
 
+# %% ../../nbs/ops/69f_drill.ipynb #80072875
+WARM = 49 # days: two weeks without features, four to train on, one to judge
+
 def _refuse_dates(season: str, start: date, days: int) -> None:
     "Refuse days on which no model could have been trained, or no game is played."
     s = season_row(season)
@@ -158,8 +162,7 @@ def _refuse_dates(season: str, start: date, days: int) -> None:
     if days < 1: raise Refusal(f"--days {days} is no number of days", "at least one is played", "nbprops rehearse --days 7")
     if not first <= start <= last - timedelta(days=days - 1): raise Refusal(f"{days} days from {start} lie outside of what can be played", f"models need {WARM} days of the season {season}, which ends on {last}", f"choose a --start between {first} and {last - timedelta(days=days - 1)}")
 
-WARM = 49 # days: two without features, four to train on, one to judge
-
+# %% ../../nbs/ops/69f_drill.ipynb #2e7e047b
 def rehearse(start: date | None = None, days: int = 7, # played days
              faults: tuple[str, ...] = (), # written forms
              seed: int = 0, tell: Callable[[str], None] = lambda words: None, # called with a line now and then
