@@ -19,9 +19,9 @@ __all__ = ['PIPELINE', 'ORDER', 'RESULTS', 'MODES', 'in_pipeline', 'catalogue', 
            'validate_daily', 'newest_run', 'changes']
 
 # %% ../../nbs/ops/62_checks.ipynb #3858de98
-PIPELINE = """schedule_loaded box_games box_rows minutes_coverage usage_coverage zone_coverage team_rows dnp_nulls rolling_recompute cross_source phase3_complete phase4_complete mlfs_coverage feature_quality
-    feature_constants feature_ranges training_contamination leak_canary line_coverage line_sources line_record schedule_moves identity line_in_game run_done prediction_volume predictions_unique system_parity
-    attribution model_identity zero_tolerance out_players tip_guard pvl direction_share edge_spread daily_signal grading_coverage grading_nonzero grade_integrity stat_corrections label_level tier_bias model_state
+PIPELINE = """schedule_loaded box_games box_rows minutes_coverage usage_coverage zone_coverage team_rows dnp_nulls feature_ranges zero_tolerance rolling_recompute cross_source phase3_complete phase4_complete mlfs_coverage feature_quality
+    feature_constants training_contamination leak_canary line_coverage line_sources line_record schedule_moves identity line_in_game model_identity run_done prediction_volume predictions_unique system_parity
+    attribution out_players tip_guard pvl direction_share edge_spread daily_signal grading_coverage grading_nonzero grade_integrity stat_corrections label_level tier_bias model_state
     mae_gap family_age registry_valid shadow_running signal_firing bets_published quarantine_open backfill_failed drift monitor_heartbeat audit_tables_alive""".split()
 
 def in_pipeline(checks: dict[str, Check], # by id

@@ -21,8 +21,8 @@ from .strikes import STRIKES, remove_registry_row, strike, swap_files
 from ..settings import ET, Refusal, clock, home
 
 # %% auto #0
-__all__ = ['NIGHT', 'FULL', 'NOON', 'BY_NIGHT', 'QUIET', 'WARM', 'at', 'Drill', 'open_drill', 'tasks_of', 'train', 'train_due',
-           'noon_check', 'play_day', 'catch_up', 'Rehearsal', 'rehearse']
+__all__ = ['NIGHT', 'FULL', 'NOON', 'BY_NIGHT', 'QUIET', 'WARM', 'at', 'Drill', 'open_drill', 'tasks_of', 'judged_days', 'train',
+           'train_due', 'noon_check', 'play_day', 'catch_up', 'Rehearsal', 'rehearse']
 
 # %% ../../nbs/ops/69f_drill.ipynb #04b73946
 NIGHT, FULL, NOON = time(7, 5), time(11, 35), time(12, 5) # Eastern
@@ -44,7 +44,7 @@ class Drill:
     landed: datetime | None = None # everything before has been delivered
     families: tuple[str, ...] = ("v12_noveg_mae",) # the first is production
     every: int = 14 # days between two trainings of a family
-    eval_days: int = 7
+    eval_days: int = 7 # dates with games that a new model is judged on
     seeds: int = 2
     pages: bool = True
     trained: date | None = None # the last training
@@ -97,6 +97,11 @@ def tasks_of(drill: Drill, names: tuple[str, ...] | None = None, # steps; defaul
     return tuple(out)
 
 # %% ../../nbs/ops/69f_drill.ipynb #464b1ff4
+def judged_days(drill: Drill) -> int: # calendar days
+    "How far back the last dates with games reach; after a break a week of calendar holds hardly one."
+    d = drill.wh.sql("SELECT DISTINCT game_date FROM nba_reference.nba_schedule WHERE game_status = 3 ORDER BY game_date DESC LIMIT 60")["game_date"].head(drill.eval_days)
+    return (d.max() - d.min()).days + 1 if len(d) else drill.eval_days
+
 def train(drill: Drill, family: str, day: date) -> str: # model id and verdict
     "Train a family as of a day, and let it serve as far as it may."
     from nbprops.model.registry import Registry
@@ -105,7 +110,7 @@ def train(drill: Drill, family: str, day: date) -> str: # model id and verdict
     old = registry.rows("model_family = @f AND state = 'shadow'", f=family)["model_id"].to_list()
     first = family == drill.families[0] and registry.rows("model_family = @f AND is_production", f=family).is_empty()
     why = dict(promote=True, initial=True, reason="first model of the drill") if first else dict(enable=True, reason="drill")
-    o = retrain(Request(family=family, name=f"{family.upper()}_{day:%Y%m%d}", seeds=drill.seeds, eval_days=drill.eval_days, **why), drill.wh, drill.store)
+    o = retrain(Request(family=family, name=f"{family.upper()}_{day:%Y%m%d}", seeds=drill.seeds, eval_days=judged_days(drill), **why), drill.wh, drill.store)
     if o.verdict != "REJECT":
         for m in old: registry.retire(m, f"replaced by {o.bundle.model_id}")
     return f"{o.bundle.model_id} {o.verdict}"
