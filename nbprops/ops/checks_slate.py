@@ -64,7 +64,7 @@ def exchanged_files(tx, s: Situation) -> dict: # exchanged: models; None = not a
 check("model_identity", "rows whose hash is not the registry's or that came from a fallback, and live files whose bytes are not the registered ones", {"mismatch": Limit("= 0"), "exchanged": Limit("= 0"), "builtin": Limit("= 0"), "snapshot": Limit("= 0", "any")}, f"""
 SELECT COALESCE(COUNTIF(r.model_id IS NULL OR r.sha256 <> p.model_sha256), 0) AS mismatch, COALESCE(COUNTIF(p.model_load_source = 'BUILTIN'), 0) AS builtin, COALESCE(COUNTIF(p.model_load_source = 'SNAPSHOT'), 0) AS snapshot, COUNT(*) AS n,
   STRING_AGG(DISTINCT IF(r.model_id IS NULL, p.model_id || ' is not registered', IF(r.sha256 <> p.model_sha256, p.model_id || ' has another hash', NULL)), ', ') AS note
-FROM {PRED} AS p LEFT JOIN nba_predictions.model_registry AS r ON r.model_id = p.model_id WHERE p.game_date = @d AND p.model_load_source <> 'CODE'""", valid="predictions", least=1, also=exchanged_files,
+FROM {PRED} AS p LEFT JOIN nba_predictions.model_registry AS r ON r.model_id = p.model_id WHERE p.game_date = @d AND p.model_load_source <> 'CODE'""", valid="models", also=exchanged_files,
       impact="What was served is not what was judged.", cause="A swapped file, a row that disappeared, or a registry that could not be read.", command="nbprops registry validate")
 
 # %% ../../nbs/ops/61d_checks_slate.ipynb #725248a6

@@ -42,7 +42,7 @@ class Drill:
     feeds: dict[str, pl.DataFrame] # deliveries, from `arrivals`, under the faults of the feeds
     faults: tuple[Fault, ...] = ()
     landed: datetime | None = None # everything before has been delivered
-    families: tuple[str, ...] = ("v12_noveg_mae",) # the first is production
+    families: tuple[str, ...] = ("v12_noveg_mae", "v9_mae") # the first whose model is not rejected is production
     every: int = 14 # days between two trainings of a family
     eval_days: int = 7 # dates with games that a new model is judged on
     seeds: int = 2
@@ -108,7 +108,7 @@ def train(drill: Drill, family: str, day: date) -> str: # model id and verdict
     from nbprops.model.retrain import Request, retrain
     registry = Registry(drill.wh, drill.store)
     old = registry.rows("model_family = @f AND state = 'shadow'", f=family)["model_id"].to_list()
-    first = family == drill.families[0] and registry.rows("model_family = @f AND is_production", f=family).is_empty()
+    first = registry.rows("is_production").is_empty()
     why = dict(promote=True, initial=True, reason="first model of the drill") if first else dict(enable=True, reason="drill")
     o = retrain(Request(family=family, name=f"{family.upper()}_{day:%Y%m%d}", seeds=drill.seeds, eval_days=judged_days(drill), **why), drill.wh, drill.store)
     if o.verdict != "REJECT":
@@ -182,6 +182,7 @@ def rehearse(start: date | None = None, days: int = 7, # played days
     runs = []
     for k in range(days):
         for m in train_due(drill, start + timedelta(days=k)): tell(f"trained {m}")
+        if not k and drill.wh.sql("SELECT COUNT(*) AS n FROM nba_predictions.model_registry WHERE is_production")["n"][0] == 0: tell("no model passed its gates, so nothing is predicted this week; another --seed is another league")
         run, noon = play_day(drill, start + timedelta(days=k)); runs.append(run)
         tell(f"{run}; {noon.verdict} at noon")
     with clock(at(start + timedelta(days=days - 1), NOON)): index = write_index(drill.wh)
