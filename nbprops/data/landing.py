@@ -47,7 +47,7 @@ def delivered(feeds: dict[str, pl.DataFrame], # from `arrivals`
 def deliver(feeds: dict[str, pl.DataFrame], wh, # Warehouse
             until: datetime, since: datetime | None = None) -> Counts: # receipt over all tables
     "Write what came between two instants, all or nothing, and bring the reference tables up to date."
-    mark, rows = ("simulated delivery", sha256_of("simulated delivery")), delivered(feeds, until, since)
+    mark, rows = ("simulated", sha256_of("simulated")), delivered(feeds, until, since)
     with wh.transaction() as tx: counts = [tx.write(name, f, source=mark, run_id="deliver") for name, f in rows.items() if f.height]
     if rows[SCHEDULE].height or rows[BOX].height: build_reference(wh)
     return sum(counts, Counts())

@@ -74,7 +74,11 @@ def head(answers: pl.DataFrame) -> Html:
     day = answers["game_date"].max(); mine = answers.filter(pl.col("game_date") == day); bad = findings(mine)
     said = "; ".join(f"{r['check_id']} {(r['reason'] or '').split(';')[0]}" for r in bad.head(3).iter_rows(named=True)) or "nothing fired"
     week = findings(answers.filter(pl.col("game_date") > day - timedelta(days=7)))
-    return banner(worst(mine["verdict"].to_list()), f"{day}: {said}", kicker="nbprops reports", below=f"In the seven days up to it {week.height} check{'s'*(week.height != 1)} fired" + (f", {week.filter(pl.col('weight') > 2).height} of them gravely." if week.height else "."), what_to_do=items([command(c) for c in bad["command"].head(2)], "nothing"))
+    named = lambda f: "; ".join(f"{r['check_id']} on {spans(r['days'])}" for r in f.iter_rows(named=True))
+    parts = [f"{word} {named(f)}" for word, f in (("Grave:", week.filter(pl.col("weight") > 2)), ("Warnings:", week.filter(pl.col("weight") <= 2))) if f.height]
+    grave = bad if bad.height else week.filter(pl.col("weight") > 2)
+    return banner(worst(mine["verdict"].to_list()), f"{day}: {said}", kicker="nbprops reports", below="In the seven days up to it " + (". ".join([f"{week.height} check{'s'*(week.height != 1)} fired", *parts]) + "." if parts else "nothing fired."),
+                  what_to_do=items([command(c) for c in grave["command"].head(3)], "nothing"))
 
 def findings_part(answers: pl.DataFrame, days: int = 14) -> Html:
     "Every finding of the last days."
