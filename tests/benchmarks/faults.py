@@ -121,7 +121,7 @@ def table(folder: Path) -> None:
     RESULT.write_text(json.dumps(summary, indent=0) + "\n")
     t = pl.DataFrame(rows)
     with pl.Config(tbl_rows=-1, fmt_str_lengths=90, tbl_width_chars=220, fmt_table_cell_list_len=6):
-        print(t.group_by("fault", maintain_order=True).agg(pl.len(), pl.col("heard").sum(), pl.col("first_line").sum(), checks=pl.col("checks").flatten().unique().sort(), also=pl.col("also").flatten().unique().sort()))
+        print(t.group_by("fault", maintain_order=True).agg(pl.len(), pl.col("heard").sum(), pl.col("first_line").sum(), checks=pl.col("checks").list.explode(keep_nulls=False, empty_as_null=False).unique().sort(), also=pl.col("also").list.explode(keep_nulls=False, empty_as_null=False).unique().sort()))
         print(pl.DataFrame(summary["false"]).group_by("check", "verdict").agg(dates=pl.col("date").n_unique(), which=pl.col("date").unique().sort().head(6)).sort("dates", descending=True))
     n = t.height
     print(f"heard {t['heard'].sum()} of {n} {wilson(int(t['heard'].sum()), n)}; named in the first line {t['first_line'].sum()} of {n}; {len({f[0] for f in false})} of {len(clean['days'])} days with a finding")
