@@ -7,7 +7,7 @@ __all__ = ['PLAYED_MINUTES', 'ASKED', 'FRESHNESS', 'ORACLE', 'CROSS_SOURCE', 'OF
            'IDENTITY', 'STAT_CORRECTIONS', 'RUNS_SEEN', 'RUN_DONE', 'VOLUME', 'PULSE', 'agrees', 'recompute_sql']
 
 # %% ../../nbs/ops/61f_checks_record.ipynb #1b142260
-from .judge import CHECKS, Limit, check
+from .judge import CHECKS, Limit, check, wilson_sql
 
 # %% ../../nbs/ops/61f_checks_record.ipynb #0e37d95e
 PLAYED_MINUTES = r"FLOOR((SAFE_CAST(REGEXP_EXTRACT(b.minutes, r'^([0-9.]+)') AS FLOAT64)*60 + COALESCE(SAFE_CAST(REGEXP_EXTRACT(b.minutes, r':([0-9.]+)') AS FLOAT64), 0))/6 + 0.500000001)" # tenths of a minute
@@ -114,7 +114,7 @@ beside AS (
 far AS (SELECT DISTINCT game_id, player_lookup, as_of, book, line, ABS(line - middle) >= 1.5 AS off FROM beside WHERE books >= 2),
 counts AS (SELECT COUNTIF(off) AS k, NULLIF(COUNT(*), 0) AS n FROM far), -- the lower one-sided 95 % bound of Wilson's interval is judged
 words AS (SELECT what, COUNT(*) AS k FROM judged WHERE NOT same GROUP BY what)
-SELECT (SELECT 100.0*SAFE_DIVIDE(COUNTIF(same), COUNT(*)) FROM judged) AS same, (SELECT 100.0*GREATEST(0, (k/n + 1.353/n - 1.645*SQRT(k/n*(1 - k/n)/n + 0.6765/(n*n)))/(1 + 2.706/n)) FROM counts) AS far_off, (SELECT COUNT(*) FROM judged) AS n,
+SELECT (SELECT 100.0*SAFE_DIVIDE(COUNTIF(same), COUNT(*)) FROM judged) AS same, (SELECT 100.0*GREATEST(0, {wilson_sql('(k/n)', 'n')}) FROM counts) AS far_off, (SELECT COUNT(*) FROM judged) AS n,
   (SELECT COUNT(*) FROM far) AS lines_beside_other_books, (SELECT COUNTIF(off) FROM far) AS lines_far_from_them, (SELECT STRING_AGG(what || ': ' || CAST(k AS STRING), ', ' ORDER BY k DESC, what) FROM words) AS note"""
 
 check("line_record", "active rows that hold the line of record of their moment, and the share of lines far from the other books that is certain", {"same": Limit(">= 100", unit="percent"), "far_off": Limit("<= 2", unit="percent")}, LINE_RECORD, valid="predictions feed:props", least=1,

@@ -11,7 +11,7 @@ from ..data.artifacts import Store
 from ..data.rules import ATTRIBUTION
 from ..model.states import paths
 from ..settings import sha256_of
-from .judge import CHECKS, MORNING, Limit, Situation, check, eastern
+from .judge import CHECKS, MORNING, Limit, Situation, check, eastern, wilson_sql
 
 # %% ../../nbs/ops/61d_checks_slate.ipynb #eee4d846
 PRED = "nba_predictions.player_prop_predictions"
@@ -38,7 +38,7 @@ per AS (
   SELECT l.system_id, m.system_id IS NOT NULL AS model, IF((SELECT COUNT(*) FROM base WHERE game_date = @d) = 0, NULL, COALESCE(MAX(IF(s.game_date = @d, pct, NULL)), 0)) AS pct, COUNTIF(s.game_date < @d AND pct > 0) AS dates, AVG(IF(s.game_date < @d AND pct > 0, pct, NULL)) AS usual
   FROM live AS l LEFT JOIN models AS m ON m.system_id = l.system_id LEFT JOIN share AS s ON s.system_id = l.system_id GROUP BY l.system_id, m.system_id),
 size AS (SELECT CAST(COUNT(*) AS FLOAT64) AS n FROM base WHERE game_date = @d),
-bound AS (SELECT p.*, 100*(pct/100 + 1.353/n + 1.645*SQRT(pct/100*(1 - pct/100)/n + 0.6765/(n*n)))/(1 + 2.706/n) AS most FROM per AS p CROSS JOIN size WHERE n > 0), -- upper one-sided 95 % bound of Wilson's interval
+bound AS (SELECT p.*, 100*{wilson_sql('(pct/100)', 'n', upper=True)} AS most FROM per AS p CROSS JOIN size WHERE n > 0), -- upper one-sided 95 % bound of Wilson's interval
 excused AS (SELECT p.system_id, IF(r.system_id IS NULL, 'a member was refused', 'refused') AS excused FROM per AS p LEFT JOIN refused AS r ON r.system_id = p.system_id WHERE r.system_id IS NOT NULL OR STARTS_WITH(p.system_id, 'ensemble') AND EXISTS (SELECT 1 FROM refused)),
 judged AS (SELECT p.*, IF(p.model, COALESCE(p.pct, 0), IF(p.dates >= 3 AND p.usual >= 20 AND x.excused IS NULL, IF(p.pct = 0, 0, LEAST(100.0, 100.0*b.most/p.usual)), NULL)) AS held, x.excused FROM per AS p LEFT JOIN bound AS b ON b.system_id = p.system_id LEFT JOIN excused AS x ON x.system_id = p.system_id)
 SELECT MIN(held) AS value, COUNT(held) AS n,
@@ -97,7 +97,7 @@ LEAN = dict(valid="predictions", least=30, command="nbprops gates run {model}")
 check("pvl", "mean of predicted minus line, production, either sign", {"value": Limit("<= 1.0", "<= 1.5", "points")}, worst_system("ABS(AVG(e))"), impact="All picks lean to one side; their results are one bet.", cause="A training window with another scoring level, or a feature that changed.", **LEAN)
 SIDE = "GREATEST(AVG(IF(e > 0, 1, 0)), AVG(IF(e < 0, 1, 0)))" # share of the larger direction
 check("direction_share", "larger direction among edge 1+ picks as far as it is certain (lower 95 % bound), production", {"value": Limit("<= 80", "<= 90", "percent")},
-      worst_system(f"100*({SIDE} + 1.353/COUNT(*) - 1.645*SQRT({SIDE}*(1 - {SIDE})/COUNT(*) + 0.6765/POW(COUNT(*), 2)))/(1 + 2.706/COUNT(*))", where="ABS(e) >= 1", also=f"' (' || CAST(ROUND(100*{SIDE}, 1) AS STRING) || ' % of ' || CAST(COUNT(*) AS STRING) || ')'"),
+      worst_system(f"100*{wilson_sql(SIDE, 'COUNT(*)')}", where="ABS(e) >= 1", also=f"' (' || CAST(ROUND(100*{SIDE}, 1) AS STRING) || ' % of ' || CAST(COUNT(*) AS STRING) || ')'"),
       impact="The slate is one bet on the scoring level.", cause="A bias against the line; see pvl.", **LEAN)
 SPREAD = f"""WITH {LIVE_EDGES},
 per AS (

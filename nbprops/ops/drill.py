@@ -49,7 +49,6 @@ class Drill:
     pages: bool = True
     trained: date | None = None # the last training
     done: set = field(default_factory=set) # faults of the work that have struck
-    reports: list[Report] = field(default_factory=list)
     def live(self, name: str, day: date) -> Fault | None: # a fault of that name that is on
         "The fault of a name whose dates include a day."
         return next((f for f in self.faults if f.name == name and (f.start or day) <= day <= (f.end or day)), None)

@@ -14,8 +14,8 @@ from ..settings import ET, Refusal, now, one_or_none
 # %% auto #0
 __all__ = ['RANK', 'OPERATORS', 'WORDS', 'FACTS', 'IN_USE', 'PROFILE', 'DELIVERED', 'MORNING', 'NOON', 'GRADED_BY', 'EARLY',
            'SAME_DAY', 'CONDITIONS', 'CHECKS', 'worst', 'holds', 'Limit', 'profile_in_force', 'eastern', 'query_params',
-           'Situation', 'situation', 'not_valid', 'Check', 'check', 'literal', 'proof', 'Result', 'clean', 'answer_of',
-           'judge', 'say', 'why', 'ask', 'crashed', 'ask_all']
+           'Situation', 'situation', 'not_valid', 'Check', 'check', 'literal', 'wilson_sql', 'proof', 'Result', 'clean',
+           'answer_of', 'judge', 'say', 'why', 'ask', 'crashed', 'ask_all']
 
 # %% ../../nbs/ops/61_judge.ipynb #49788660
 RANK = {"NOT_APPLICABLE": 0, "OK": 1, "WARN": 2, "ERROR": 3, "CRIT": 4}
@@ -226,6 +226,13 @@ def literal(v) -> str: # GoogleSQL
     if isinstance(v, date): return f"DATE '{v}'"
     if isinstance(v, bool): return str(v).upper()
     return repr(v)
+
+# %% ../../nbs/ops/61_judge.ipynb #d09d91ae
+def wilson_sql(share: str, n: str, # GoogleSQL: 0-1, rows
+               upper: bool = False, # the lower bound otherwise
+              ) -> str: # GoogleSQL, 0-1
+    "One-sided 95 % bound of a share (Wilson 1927)."
+    return f"({share} + 1.353/{n} {'+' if upper else '-'} 1.645*SQRT({share}*(1 - {share})/{n} + 0.6765/POW({n}, 2)))/(1 + 2.706/{n})"
 
 # %% ../../nbs/ops/61_judge.ipynb #757c0a14
 def proof(c: Check, s: Situation) -> str: # GoogleSQL without parameters

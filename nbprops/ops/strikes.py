@@ -28,10 +28,12 @@ def targets(f: Fault) -> list[str]: # tables
     return [table(f.field).name] if f.name == "duplicate_rows" else list(STRIKES[f.name][1:])
 
 # %% ../../nbs/ops/69e_strikes.ipynb #94737a68
-def overwrite(tx, name: str, rows: pl.DataFrame, first: date, last: date) -> None: # inclusive
-    "Replace the rows of dates by others, unchecked."
-    day = table(name).partition
-    tx.sql(f"DELETE FROM {name} WHERE {day} BETWEEN @a AND @b", a=first, b=last)
+def overwrite(tx, name: str, rows: pl.DataFrame, first: date, last: date, # inclusive
+              past: bool = True, # past the checks; False: through the front door
+             ) -> None:
+    "Replace the rows of dates by others."
+    tx.sql(f"DELETE FROM {name} WHERE {table(name).partition} BETWEEN @a AND @b", a=first, b=last)
+    if not past: tx.write(name, rows.drop("created_at", "updated_at", strict=False), run_id="drill"); return
     tx.con.register("struck_rows", rows.to_arrow())
     try: tx.con.execute(f"INSERT INTO {name} BY NAME SELECT * FROM struck_rows")
     finally: tx.con.unregister("struck_rows")
@@ -44,7 +46,7 @@ def leaked_form(tx, day: date) -> pl.DataFrame: # player_lookup, and recent form
     SELECT player_lookup, AVG(IF(back <= 5, points, NULL)) AS l5, AVG(IF(back <= 10, points, NULL)) AS l10, AVG(points) AS season, COALESCE(STDDEV(IF(back <= 10, points, NULL)), 0) AS sd FROM games GROUP BY player_lookup""", d=day)
 
 # %% ../../nbs/ops/69e_strikes.ipynb #1ebaadef
-def _leaked(tx, f: Fault, rows: pl.DataFrame, # feature rows
+def _leaked(tx, rows: pl.DataFrame, # feature rows
            ) -> pl.DataFrame:
     "Feature rows whose recent form knows the result; only where a result is known."
     parts = []
@@ -62,11 +64,10 @@ def strike(tx, f: Fault, first: date, last: date) -> int: # rows that are struck
     n = 0
     for name in targets(f):
         rows = tx.read(name, a, b)
-        new = _leaked(tx, f, rows) if f.name == "same_day_leak" else apply_fault(f, name, rows)
+        new = _leaked(tx, rows) if f.name == "same_day_leak" else apply_fault(f, name, rows)
         if new.equals(rows): continue
         n += new.height
-        if f.past: overwrite(tx, name, new, a, b)
-        else: tx.sql(f"DELETE FROM {name} WHERE {table(name).partition} BETWEEN @a AND @b", a=a, b=b); tx.write(name, new.drop("created_at", "updated_at", strict=False), run_id="drill")
+        overwrite(tx, name, new, a, b, f.past)
     return n
 
 # %% ../../nbs/ops/69e_strikes.ipynb #7c3fc974

@@ -16,7 +16,7 @@ MORNINGS = (date(2025, 12, 19), date(2026, 1, 15), date(2026, 2, 6), date(2026, 
 FAMILIES = ("v12_noveg_mae", "v9_mae") # production; shadow
 BAD = ("WARN", "ERROR", "CRIT")
 STRENGTH = {"scoring_shift": 1.25} # the strength that one day can show
-LENGTH = {"dead_scheduler": 2, "traded_player": 3, "stat_correction": 1}
+LENGTH = {"dead_scheduler": 2} # dates on which a fault is on; the others strike one
 
 def findings(report, asked: date, hour: str) -> list[dict]:
     "What a report says, in its order."
@@ -24,12 +24,11 @@ def findings(report, asked: date, hour: str) -> list[dict]:
 
 def play(drill, day: date) -> tuple[list[dict], float]: # findings of the day's three reports, seconds
     "A day and all that its reports say."
-    from nbprops.ops import drill as d, daily
-    from nbprops.ops.checks import validate_daily
+    from nbprops.ops import drill as d
+    import nbprops.ops.checks as c
     kept, begun = [], time.perf_counter()
     def listening(wh, *args, **kw):
-        r = validate_daily(wh, *args, **kw); kept.append(r); return r
-    import nbprops.ops.checks as c
+        r = real(wh, *args, **kw); kept.append(r); return r
     real, c.validate_daily = c.validate_daily, listening
     try: run, noon = d.play_day(drill, day)
     finally: c.validate_daily = real
@@ -74,7 +73,6 @@ def strike_one(folder: Path, name: str, day: date) -> dict:
     from nbprops.data.warehouse import Warehouse
     from nbprops.ops import drill as d
     f = Fault(name, strength=STRENGTH.get(name), start=day, end=day + timedelta(days=LENGTH.get(name, 1) - 1), seed=SEED)
-    if name == "traded_player": f = Fault(name, start=day, end=day, seed=SEED)
     home, kept = folder/f"struck-{name}-{day}", json.loads((folder/f"{day}.json").read_text())
     shutil.rmtree(home, ignore_errors=True); shutil.copytree(folder/str(day), home)
     os.environ["NBPROPS_HOME"] = str(home)
