@@ -116,14 +116,16 @@ class Undo(Exception): pass
 
 @pytest.mark.parametrize("name", [k for k in STRIKES if k != "wrong_unit"]) # the rehearsed warehouse has no shares by zone
 def test_a_strike_is_heard_and_hits_its_dates_only(world, name, monkeypatch):
-    "Fails when a strike misses its table, spills over to another date, or no check that is responsible hears it."
+    "Fails when a strike misses its table, spills over to another date, falls twice on the same rows, or no check that is responsible hears it."
     f = Fault(name, strength={"duplicate_rows": .3, "wrong_book": .5}.get(name), start=DAY, end=DAY)
     other = lambda w: {t: w.sql(f"SELECT COUNT(*) AS n, COUNT(DISTINCT {table(t).partition}) AS d FROM {t} WHERE {table(t).partition} <> @d", d=DAY).row(0) for t in targets(f)}
     was = other(world)
     monkeypatch.setenv("NBPROPS_NOW", CLOCK.isoformat())
     with pytest.raises(Undo):
         with world.transaction() as tx:
-            assert strike(tx, f, DAY - timedelta(days=3), DAY + timedelta(days=1)) > 0
+            stamps = [t for n in targets(f) for t in tx.sql(f"SELECT MIN(updated_at) AS a, MAX(updated_at) AS b FROM {n}").row(0)]
+            assert strike(tx, f, DAY, DAY, since=max(stamps)) == 0
+            assert strike(tx, f, DAY - timedelta(days=3), DAY + timedelta(days=1), since=min(stamps) - timedelta(seconds=1)) > 0
             assert other(tx) == was and strike(tx, Fault(name, start=DAY + timedelta(days=9)), DAY, DAY) == 0
             from nbprops.ops.judge import CHECKS, ask, situation
             answers = {c: ask(tx, CHECKS[c], situation(tx, DAY, at=CLOCK)).verdict for c in f.checks}

@@ -49,6 +49,7 @@ class Drill:
     pages: bool = True
     trained: date | None = None # the last training
     done: set = field(default_factory=set) # faults of the work that have struck
+    struck: dict = field(default_factory=dict) # fault of the rows -> when it struck last
     def live(self, name: str, day: date) -> Fault | None: # a fault of that name that is on
         "The fault of a name whose dates include a day."
         return next((f for f in self.faults if f.name == name and (f.start or day) <= day <= (f.end or day)), None)
@@ -74,8 +75,10 @@ def _deliver(drill: Drill) -> Callable[[Day], str]:
 def _spoil(drill: Drill, after: str) -> Callable[[Day], str]:
     "The step that lets faults strike after another one."
     def run(d: Day) -> str:
+        from nbprops.settings import now
         mine = [f for f in drill.faults if STRIKES.get(f.name, ("",))[0] == after]
-        with drill.wh.transaction() as tx: n = {f.name: strike(tx, f, d.first, d.day) for f in mine}
+        with drill.wh.transaction() as tx: n = {f.name: strike(tx, f, d.first, d.day, drill.struck.get(f)) for f in mine}
+        drill.struck |= {f: now() for f in mine if n[f.name]}
         if after == "predictions" and (f := drill.live("missing_registry_row", d.day)) and f not in drill.done: drill.done.add(f); n[f.name] = len(_removed(drill, f))
         return ", ".join(f"{k} {v}" for k, v in n.items()) or "nothing to spoil"
     return run

@@ -4,7 +4,7 @@
 
 # %% ../../nbs/ops/69e_strikes.ipynb #0826c566
 from __future__ import annotations
-from datetime import date
+from datetime import date, datetime, timezone
 import polars as pl
 from ..data.artifacts import Store
 from ..data.damage import apply_fault
@@ -57,17 +57,21 @@ def _leaked(tx, rows: pl.DataFrame, # feature rows
         parts.append(own.with_columns(pl.coalesce(v, c).cast(rows.schema[c]).alias(c) for c, v in new.items()).select(rows.columns))
     return pl.concat(parts) if parts else rows
 
-def strike(tx, f: Fault, first: date, last: date) -> int: # rows that are struck
+def strike(tx, f: Fault, first: date, last: date,
+           since: datetime | None = None, # aware; only rows written after it, since what it struck before stays struck
+          ) -> int: # rows that are struck
     "Spoil the stored rows of the fault's dates within a range."
     a, b = max(first, f.start or first), min(last, f.end or last)
     if a > b: return 0
     n = 0
     for name in targets(f):
-        rows = tx.read(name, a, b)
-        new = _leaked(tx, rows) if f.name == "same_day_leak" else apply_fault(f, name, rows)
-        if new.equals(rows): continue
+        rows = tx.sql(f"SELECT * FROM {name} WHERE {table(name).partition} BETWEEN @a AND @b ORDER BY {', '.join(table(name).key)}", a=a, b=b) # with their stamps
+        fresh = (pl.col("updated_at") > (since or datetime.min.replace(tzinfo=timezone.utc)))
+        left, mine = rows.filter(~fresh), rows.filter(fresh)
+        new = _leaked(tx, mine) if f.name == "same_day_leak" else apply_fault(f, name, mine)
+        if new.equals(mine): continue
         n += new.height
-        overwrite(tx, name, new, a, b, f.past)
+        overwrite(tx, name, pl.concat([left, new]), a, b, f.past)
     return n
 
 # %% ../../nbs/ops/69e_strikes.ipynb #7c3fc974
