@@ -11,6 +11,9 @@
 </head>
 <body>
 <main>
+{%- if resources.up %}
+<nav><a href="{{ resources.up }}">All reports</a></nav>
+{%- endif %}
 {%- if resources.origin %}
 <p class="origin{{ '' if resources.origin == 'real feeds' else ' made-up' }}"><strong>{{ resources.origin[0] | upper }}{{ resources.origin[1:] | e }}</strong>: {{ resources.meaning | e }}.</p>
 {%- endif %}

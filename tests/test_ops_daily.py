@@ -5,7 +5,9 @@ import polars as pl, pytest
 from nbprops.cli import main
 from nbprops.ops.daily import LEDGER, TASKS, Task, mode_due, run_daily
 from nbprops.ops.doctor import PROBES, examine, look
-from nbprops.ops.report_index import findings, newest_answers, pages, spans, write_index
+from nbprops.ops.checks import newest_run
+from nbprops.ops.findings import Again, ask_again, by_check, standing
+from nbprops.ops.report_index import newest_answers, pages, spans, write_index
 from nbprops.settings import ET, Refusal
 from tests.forks import script
 from tests.predict_world import DAY, PRED, copy_world, dump
@@ -260,13 +262,38 @@ def test_three_faults_of_a_week_are_on_the_first_screen(wh, tmp_path):
     assert all(f"{c}" in first for c in ("pvl", "box_games", "zero_tolerance")) and "tip_guard" not in first and "2026-02-02 to 2026-02-03" in first and first.count("nbprops mend") >= 3
     assert not re.search(r'(src|href)="https?://', page) and "<script" not in page
 
-def test_a_later_run_of_the_day_counts(wh, monkeypatch, tmp_path):
-    "Fails when a finding that was mended still stands on the index, or the morning's answer replaces the evening's of another mode."
-    for at, verdict, run in (("2026-02-03T12:00:00Z", "CRIT", "a"), ("2026-02-03T18:00:00Z", "OK", "b")):
-        monkeypatch.setenv("NBPROPS_NOW", at)
-        wh.write("nba_orchestration.validation_results", pl.DataFrame([answer(2, "pvl", verdict) | dict(validation_run_id=run)]))
-    wh.write("nba_orchestration.validation_results", pl.DataFrame([answer(2, "tip_guard", "WARN", mode="pre-game")]))
-    assert findings(newest_answers(wh))["check_id"].to_list() == ["tip_guard"]
+def stored(wh, monkeypatch, at: str, day: int, check: str, verdict: str, **rest) -> None:
+    "One answer at an instant."
+    monkeypatch.setenv("NBPROPS_NOW", at)
+    wh.write("nba_orchestration.validation_results", pl.DataFrame([answer(day, check, verdict, **{k: v for k, v in rest.items() if k == "mode"}) | dict(validation_run_id=rest.get("run", at))]))
+
+def test_a_finding_is_open_until_an_answer_says_otherwise(wh, monkeypatch, tmp_path):
+    "Fails when a mended finding stands as open, is forgotten, is mended by an answer that does not apply, or by the answer about another date."
+    stored(wh, monkeypatch, "2026-02-03T12:00:00Z", 2, "pvl", "CRIT"); stored(wh, monkeypatch, "2026-02-03T18:00:00Z", 2, "pvl", "OK")
+    stored(wh, monkeypatch, "2026-02-03T12:00:00Z", 2, "tip_guard", "WARN", run="p", mode="pre-game"); stored(wh, monkeypatch, "2026-02-03T19:00:00Z", 2, "tip_guard", "NOT_APPLICABLE"); stored(wh, monkeypatch, "2026-02-04T19:00:00Z", 3, "tip_guard", "OK")
+    stored(wh, monkeypatch, "2026-02-03T11:00:00Z", 2, "box_games", "OK"); stored(wh, monkeypatch, "2026-02-03T20:00:00Z", 2, "box_games", "CRIT")
+    now = {(r["game_date"].day, r["check_id"]): (r["verdict"], r["is_open"], r["has_fired"]) for r in newest_answers(wh).iter_rows(named=True)}
+    assert now == {(2, "pvl"): ("CRIT", False, True), (2, "tip_guard"): ("WARN", True, True), (3, "tip_guard"): ("OK", False, False), (2, "box_games"): ("CRIT", True, True)}
+    page = write_index(wh, tmp_path/"reports").read_text()
+    assert "2 findings open: box_games, tip_guard" in page and "pvl (was CRIT)" in page and "no longer found when asked last, 2026-02-03 18:00 UTC" in page
+
+def test_what_fired_is_asked_again(wh, monkeypatch):
+    "Fails when asking again forgets a finding, asks what never fired, hides a whole run behind the few checks that it asked, or does not end."
+    day = date(2026, 2, 2)
+    stored(wh, monkeypatch, "2026-02-03T12:00:00Z", 2, "backfill_failed", "CRIT"); stored(wh, monkeypatch, "2026-02-03T12:00:00Z", 2, "pvl", "OK", run="q")
+    monkeypatch.setenv("NBPROPS_NOW", "2026-02-04T12:00:00Z")
+    assert ask_again(wh, day, day) == Again(1, 1) and ask_again(wh, day, day) == Again()
+    asked = wh.sql("SELECT check_id, verdict FROM nba_orchestration.validation_results WHERE validation_run_id LIKE '%-again-%' AND game_date = @d", d=day).rows()
+    assert asked == [("backfill_failed", "OK")] and set(newest_run(wh, day)["check_id"]) <= {"backfill_failed", "pvl"} and not newest_run(wh, day)["validation_run_id"].str.contains("-again-").any()
+    row = standing(wh, day, day).filter(check_id="backfill_failed").row(0, named=True)
+    assert row["verdict"] == "CRIT" and row["verdict_now"] == "OK" and row["fired_at"] < row["asked_at"]
+
+def test_a_fault_of_days_is_one_finding(wh, monkeypatch):
+    "Fails when a check stands twice in the list, or the gravest answer does not lead."
+    for d, v in ((2, "WARN"), (3, "CRIT"), (4, "WARN")): stored(wh, monkeypatch, f"2026-02-0{d}T12:00:00Z", d, "pvl", v)
+    stored(wh, monkeypatch, "2026-02-05T12:00:00Z", 5, "tip_guard", "WARN")
+    found = by_check(standing(wh, date(2026, 2, 1), date(2026, 2, 7)).filter("has_fired"))
+    assert found.select("check_id", "verdict", pl.col("days").list.len()).rows() == [("pvl", "CRIT", 3), ("tip_guard", "WARN", 1)]
 
 def test_pages_are_found_and_linked(wh, tmp_path):
     "Fails when a page is missing from the index, a link does not lead to it, or a broken write leaves half an index."

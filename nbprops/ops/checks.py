@@ -79,7 +79,7 @@ def rows_of(r: Report, s: Situation) -> pl.DataFrame: # rows of validation_resul
     "A run as rows."
     def detail(x: Result) -> str:
         c = CHECKS[x.check_id]
-        return canonical_json(x.detail | dict(mode=r.mode, impact=c.impact, cause=c.cause, command=c.runbook(r.game_date, s["champion"] or "MODEL_ID"), query=proof(c, s), games=r.games, feeds="+".join(s.feeds)))
+        return canonical_json(x.detail | dict(mode=r.mode, impact=c.impact, cause=c.cause, command=c.runbook(r.game_date, s["champion"] or "MODEL_ID", s.hours_after_tip() >= 0), query=proof(c, s), games=r.games, feeds="+".join(s.feeds)))
     rows = [dict(validation_run_id=r.run_id, check_id=x.check_id, verdict=x.verdict, detail_json=detail(x), game_date=r.game_date, value=x.value, n=x.n) for x in r.results]
     return pl.DataFrame(rows, schema_overrides={"value": pl.Float64, "n": pl.Int64})
 
@@ -115,7 +115,7 @@ def newest_run(wh: Warehouse, day: date, # game date
               ) -> pl.DataFrame: # check_id, verdict, value, n, detail, game_date, validation_run_id; no rows when there is no run
     "The answers of the newest run of a date."
     when = "game_date < @day AND game_date >= @since" if before else "game_date = @day"
-    like = f" AND validation_run_id LIKE '%-{mode}-%'" if mode else ""
+    like = f" AND validation_run_id LIKE '%-{mode}-%'" if mode else " AND validation_run_id NOT LIKE '%-again-%'" # which asks only what had fired
     rows = wh.sql(f"""SELECT check_id, verdict, value, n, detail_json, game_date, validation_run_id, created_at FROM {RESULTS} WHERE {when}{like}
         QUALIFY DENSE_RANK() OVER (ORDER BY game_date DESC, created_at DESC, validation_run_id DESC) = 1""", day=day, since=day - timedelta(days=14))
     order = pl.col("check_id").replace_strict(ORDER, default=999, return_dtype=pl.Int64)

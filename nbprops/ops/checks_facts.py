@@ -35,7 +35,7 @@ WITH played AS ({PLAYED}),
 boxes AS (SELECT game_id, COUNT(DISTINCT team_abbr) AS teams FROM nba_raw.nbac_player_boxscores WHERE game_date = @d GROUP BY game_id)
 SELECT COUNTIF(COALESCE(b.teams, 0) < 2) AS value, COUNT(*) AS n, STRING_AGG(IF(COALESCE(b.teams, 0) < 2, p.game_id, NULL), ', ') AS note
 FROM played AS p LEFT JOIN boxes AS b ON b.game_id = p.game_id""", valid="played settled feed:box", mode="post",
-      impact="These games have no summaries and cannot be graded.", cause="The box feed is late or lost.", command="nbprops ingest PATH, then nbprops phase status --phase 2 --date {d}")
+      impact="These games have no summaries and cannot be graded.", cause="The box feed is late or lost.", command="nbprops ingest PATH; nbprops phase status --phase 2 --date {d}")
 
 # %% ../../nbs/ops/61b_checks_facts.ipynb #287b61ec
 check("box_rows", "player rows per game", {"fewest": Limit(">= @box_low", ">= 1"), "most": Limit("<= 40", "any")}, f"""
@@ -63,7 +63,7 @@ check("usage_coverage", "of those who played, with a usage rate", {"value": Limi
 
 # %% ../../nbs/ops/61b_checks_facts.ipynb #b790b40a
 check("zone_coverage", "of those who played, with every shot in a zone", {"value": Limit(">= 80", ">= 50", "percent")}, share_of_played("s.has_complete_shot_zones"), valid="played shots_due feed:shots", mode="post",
-      impact="Shot shares and the zone mismatch go missing.", cause="Play-by-play is late or incomplete.", command="nbprops ingest PATH, then nbprops backfill phase4 --start-date {d} --end-date {d}")
+      impact="Shot shares and the zone mismatch go missing.", cause="Play-by-play is late or incomplete.", command="nbprops ingest PATH; nbprops backfill phase4 --start-date {d} --end-date {d}")
 
 # %% ../../nbs/ops/61b_checks_facts.ipynb #04065fc7
 check("team_rows", "team rows missing or too many, offence and defence", {"value": Limit("= 0")}, f"""
@@ -118,4 +118,4 @@ FROM total AS t LEFT JOIN bad AS b ON TRUE""", impact="Rows that were delivered 
 # %% ../../nbs/ops/61b_checks_facts.ipynb #d7e928a8
 check("backfill_failed", "dates of back-fills that failed and were not repeated", {"value": Limit("= 0")}, """
 SELECT COALESCE(COUNTIF(status = 'FAILED'), 0) AS value, COUNT(*) AS n, STRING_AGG(IF(status = 'FAILED', job || ' ' || CAST(game_date AS STRING) || ': ' || COALESCE(last_error, 'no message'), NULL), '; ' ORDER BY game_date) AS note FROM nba_orchestration.backfill_state WHERE game_date BETWEEN @season AND @d""",
-      impact="These dates hold old or no rows.", cause="See the message of the failed date.", command="run the same back-fill again; it retries failed dates only")
+      impact="These dates hold old or no rows.", cause="See the message of the failed date.", command="nbprops query \"SELECT job, game_date, processor, last_error FROM nba_orchestration.backfill_state WHERE status = 'FAILED'\"")

@@ -42,7 +42,7 @@ def constants_sql() -> str: # GoogleSQL
     "How many features have one single value on a date, and which."
     flat = lambda f: f"(COUNT(DISTINCT {f.name}) = 1" + (f" AND (SELECT {EARLY[f.name]} FROM season))" if f.name in EARLY else ")")
     season = f"WITH season AS (SELECT {MET} AS met, (SELECT COALESCE(MAX(games_played_season), 0) > 10 FROM nba_precompute.player_daily_cache WHERE cache_date = @d) AS long_season, {SHIFTED} AS shifted, {WEEK} AS played)\n"
-    return (f"{season}SELECT {' + '.join(f'IF({flat(f)}, 1, 0)' for f in VARYING)} AS value, COUNT(*) AS n,\n  TRIM(CONCAT({', '.join(f'''IF({flat(f)}, '{f.name} ', '')''' for f in VARYING)})) AS note\n"
+    return (f"{season}SELECT {' + '.join(f'IF({flat(f)}, 1, 0)' for f in VARYING)} AS value, COUNT(*) AS n,\n  RTRIM(CONCAT({', '.join(f'''IF({flat(f)}, CONCAT('{f.name} = ', CAST(MIN({f.name}) AS STRING), ', '), '')''' for f in VARYING)}), ', ') AS note\n"
             "FROM nba_predictions.ml_feature_store_v2 WHERE game_date = @d")
 
 check("feature_constants", "features with one single value for everybody", {"value": Limit("= 0")}, constants_sql(), valid="features", least=50,
@@ -67,7 +67,7 @@ check("leak_canary", "correlation of points_avg_last_5 with the points that foll
 SELECT CORR(f.points_avg_last_5, p.points) AS value, COUNT(*) AS n FROM nba_predictions.ml_feature_store_v2 AS f
 JOIN nba_analytics.player_game_summary AS p ON p.player_lookup = f.player_lookup AND p.game_id = f.game_id AND p.game_date BETWEEN @month AND @d
 WHERE f.game_date BETWEEN @month AND @d AND NOT p.is_dnp AND f.points_avg_last_5 IS NOT NULL""", valid="features", least=200,
-      impact="Every hit rate measured on these rows is false.", cause="A window that includes the target game.", command="nbprops backfill phase4 --start-date {d} --end-date {d}; then retrain")
+      impact="Every hit rate measured on these rows is false.", cause="A window that includes the target game.", command="nbprops backfill phase4 --start-date {d} --end-date {d}; nbprops retrain --all")
 
 # %% ../../nbs/ops/61c_checks_features.ipynb #f5ccc47c
 check("line_coverage", "of the expected slate, with a line", {"value": Limit(">= 45", ">= 30", "percent")},

@@ -86,7 +86,7 @@ SELECT 100.0*SAFE_DIVIDE(COUNTIF(f.default_feature_count > 0), COUNT(*)) AS valu
 FROM nba_predictions.ml_feature_store_v2 AS f JOIN nba_analytics.player_game_summary AS s ON s.game_id = f.game_id AND s.player_lookup = f.player_lookup AND s.game_date BETWEEN @month AND @d
 JOIN nba_reference.nba_schedule AS g ON g.game_id = f.game_id AND g.game_date BETWEEN @month AND @d
 WHERE f.game_date BETWEEN @month AND @d AND g.game_status = 3 AND f.is_training_ready AND NOT s.is_dnp AND s.points IS NOT NULL""", valid="warm", least=1,
-      impact="The next model learns invented numbers.", cause="A writer that fills what is missing, or a readiness flag that was set by hand.", command="nbprops backfill phase4 --start-date {d} --end-date {d} --processor ml_feature_store; then nbprops retrain")
+      impact="The next model learns invented numbers.", cause="A writer that fills what is missing, or a readiness flag that was set by hand.", command="nbprops backfill phase4 --start-date {d} --end-date {d} --processor ml_feature_store; nbprops retrain --all")
 
 # %% ../../nbs/ops/61f_checks_record.ipynb #2c59d14b
 OFFERS = f"""served AS (
@@ -129,15 +129,16 @@ games AS (
   FROM nba_reference.nba_schedule AS s CROSS JOIN finals AS f LEFT JOIN boxes AS b ON b.game_id = s.game_id WHERE s.game_date = @d),
 served AS (
   SELECT p.game_id, p.is_active AND p.invalidated_at IS NULL AND COALESCE(a.result, '') <> 'VOID' AS stands, COALESCE(p.restatement_reason = 'tip_moved', FALSE) AS restated, g.game_id IS NULL OR g.dead AS gone,
-    p.is_active AND COALESCE(CEIL(TIMESTAMP_DIFF(g.tip, p.line_snapshot_at, MICROSECOND)/60000000) <> p.line_minutes_before_game, FALSE) AS late
+    p.is_active AND COALESCE(CEIL(TIMESTAMP_DIFF(g.tip, p.line_snapshot_at, MICROSECOND)/60000000) <> p.line_minutes_before_game, FALSE) AS late,
+    TIMESTAMP_ADD(p.line_snapshot_at, INTERVAL p.line_minutes_before_game MINUTE) AS stated, g.tip
   FROM nba_predictions.player_prop_predictions AS p LEFT JOIN games AS g ON g.game_id = p.game_id
   LEFT JOIN nba_predictions.prediction_accuracy AS a ON a.game_id = p.game_id AND a.player_lookup = p.player_lookup AND a.system_id = p.system_id AND a.game_date = @d WHERE p.game_date = @d),
-per AS (SELECT game_id, LOGICAL_OR(gone) AS gone, LOGICAL_OR(gone OR late OR restated) AS moved, COUNTIF(stands AND (gone OR late)) AS stale FROM served GROUP BY game_id)
+per AS (SELECT game_id, LOGICAL_OR(gone) AS gone, LOGICAL_OR(gone OR late OR restated) AS moved, ANY_VALUE(tip) AS tip, MIN(IF(late OR ABS(TIMESTAMP_DIFF(tip, stated, MINUTE)) > 1, stated, NULL)) AS stated, COUNTIF(stands AND (gone OR late)) AS stale FROM served GROUP BY game_id)
 SELECT COUNTIF(stale > 0) AS unanswered, COUNTIF(moved) AS moved, COUNT(*) AS n, COALESCE(SUM(stale), 0) AS rows_not_restated,
-  STRING_AGG(IF(moved, game_id || IF(gone, ' was not played on this date', ' has another tip-off'), NULL), ', ' ORDER BY game_id) AS note FROM per"""
+  STRING_AGG(IF(moved, game_id || IF(gone, ' was not played on this date', CONCAT(' has another tip-off', IF(stated IS NULL OR tip IS NULL, '', CONCAT(': ', FORMAT_DATETIME('%H:%M', DATETIME(stated, 'America/New_York')), ' ET was stated, ', FORMAT_DATETIME('%H:%M', DATETIME(tip, 'America/New_York')), ' is known now')))), NULL), ', ' ORDER BY game_id) AS note FROM per"""
 
 check("schedule_moves", "games that moved after their publication, and those with rows that nobody restated or voided", {"unanswered": Limit("= 0"), "moved": Limit("= 0", "any")}, SCHEDULE_MOVES, valid="predictions",
-      impact="Rows state a wrong time before the tip, or stand for a game that is not played.", cause="The league moved or postponed a game, and no run came after it.", command="nbprops predict --mode SAME_DAY --date {d}; after the games nbprops backfill grading --start-date {d} --end-date {d}")
+      impact="Rows state a wrong time before the tip, or stand for a game that is not played.", cause="The league moved or postponed a game, and no run came after it.", command="nbprops predict --mode SAME_DAY --date {d}", after="nbprops backfill grading --start-date {d} --end-date {d}")
 
 # %% ../../nbs/ops/61f_checks_record.ipynb #a0a9ffbc
 IDENTITY = """
@@ -195,7 +196,7 @@ SELECT COUNTIF(begun IS NULL) AS missing, COUNTIF(COALESCE(begun > TIMESTAMP_ADD
 
 # %% ../../nbs/ops/61f_checks_record.ipynb #f494284b
 check("run_done", "scheduled prediction runs that are missing, and those that began late", {"missing": Limit("= 0"), "late": Limit("= 0", "any")}, RUN_DONE, valid="games scheduled", least=1,
-      impact="Players without a prediction, or predictions on lines of another hour.", cause="The scheduler is dead, the run was refused, or it was started by hand.", command="nbprops worker status; nbprops predict --mode SAME_DAY --date {d}")
+      impact="Players without a prediction, or predictions on lines of another hour.", cause="The scheduler is dead, the run was refused, or it was started by hand.", command="nbprops worker status; nbprops predict --mode SAME_DAY --date {d}", after="nbprops worker status; nbprops backfill predictions --dates {d} --force")
 
 # %% ../../nbs/ops/61f_checks_record.ipynb #b0c8864c
 VOLUME = """

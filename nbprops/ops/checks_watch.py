@@ -29,7 +29,7 @@ wrong AS (
   WHERE p.game_date = @d AND p.is_active AND p.is_actionable)
 SELECT COALESCE((SELECT COUNTIF(heard) FROM wrong), 0) AS value, COUNT(*) AS n, (SELECT STRING_AGG(DISTINCT IF(heard, player_lookup, NULL), ', ' ORDER BY IF(heard, player_lookup, NULL)) FROM wrong) AS note,
   (SELECT CAST(NULLIF(COUNTIF(NOT heard), 0) AS INT64) FROM wrong) AS scratched_after_the_last_run FROM said""", valid="games noon predictions feed:injuries", least=1,
-      impact="Somebody bets on a player who will not play.", cause="No run has taken place since the report, or it could not read the reports.", command="nbprops predict --mode SAME_DAY --date {d}")
+      impact="Somebody bets on a player who will not play.", cause="No run has taken place since the report, or it could not read the reports.", command="nbprops predict --mode SAME_DAY --date {d}", after="nbprops backfill grading --start-date {d} --end-date {d}")
 
 # %% ../../nbs/ops/61g_checks_watch.ipynb #ce10d709
 check("daily_signal", "production systems with a slate and without a daily signal; the colour is no finding", {"value": Limit("= 0")}, f"""

@@ -148,10 +148,11 @@ def _phases(d: Day) -> str:
 def _validation(d: Day) -> str:
     "Every check: finished days after the games, today before them."
     from nbprops.ops.checks import validate_daily
+    from nbprops.ops.findings import ask_again
     days = pl.date_range(d.first, d.eve, eager=True).to_list() # a check asks about one date
     d.seen["reports"] = r = [validate_daily(d.wh, x, "post-game") for x in days] + [validate_daily(d.wh, d.day, "pre-game")]
     d.seen["validation"] = any(x.exit_code for x in r)
-    return " | ".join(str(x) for x in r[-2:])
+    return " | ".join(str(x) for x in (*r[-2:], ask_again(d.wh, d.since, d.first - timedelta(days=1))))
 
 def _reminder(d: Day) -> str:
     "Families that are due for training."

@@ -17,8 +17,8 @@ from ..stats import hit_rate
 
 # %% auto #0
 __all__ = ['VOLUME', 'GRADED', 'SLATES', 'INKS', 'Day', 'champion', 'newest_day', 'read_day', 'day_sentence', 'change_list',
-           'todo_list', 'day_banner', 'note_words', 'findings_part', 'said', 'answers_part', 'volume_picture', 'rates',
-           'suppressed', 'rate_picture', 'coverage_picture', 'pictures_part']
+           'todo_list', 'silent', 'day_banner', 'note_words', 'findings_part', 'said', 'answers_part', 'volume_picture',
+           'rates', 'suppressed', 'rate_picture', 'coverage_picture', 'pictures_part']
 
 # %% ../../nbs/ops/65_daily_page.ipynb #1b3337a9
 @dataclass(frozen=True)
@@ -94,9 +94,14 @@ def todo_list(d: Day) -> Html:
     return items([command(c) for c in seen], "Nothing. Enjoy the coffee.")
 
 # %% ../../nbs/ops/65_daily_page.ipynb #266bbf6f
+def silent(d: Day) -> str:
+    "Systems that say nothing on purpose; nothing fires for them."
+    note = next((r["detail"].get("note", {}).get("note") for r in d.results.to_dicts() if r["check_id"] == "system_parity" and r["verdict"] == "OK"), "") or ""
+    return f"Without predictions on purpose: {note}." if "refused" in note else ""
+
 def day_banner(d: Day, mode: str = "") -> Html:
     "The head of the page."
-    return banner(d.verdict, day_sentence(d), f"Daily validation · {d.day} · run {d.results['validation_run_id'][0]}", what_changed=change_list(d), what_to_do=todo_list(d))
+    return banner(d.verdict, day_sentence(d), below=silent(d), kicker=f"Daily validation · {d.day} · run {d.results['validation_run_id'][0]}", what_changed=change_list(d), what_to_do=todo_list(d))
 
 # %% ../../nbs/ops/65_daily_page.ipynb #18cec6b1
 def note_words(detail: dict) -> str:

@@ -125,10 +125,12 @@ def _daily(wh, store) -> tuple:
 # %% ../../nbs/ops/68f_doctor.ipynb #f56d1325
 @probe("validation")
 def _validation(wh, store) -> tuple:
-    rows = wh.sql("SELECT game_date, COUNTIF(verdict = 'CRIT') AS crit, COUNTIF(verdict IN ('WARN', 'ERROR')) AS warn FROM nba_orchestration.validation_results GROUP BY game_date ORDER BY game_date DESC LIMIT 1")
-    if rows.is_empty(): return "ABSENT", "no day has been validated", "nbprops validate daily"
-    r = rows.row(0, named=True)
-    return ("STALE" if r["crit"] else "OK"), f"newest {r['game_date']}: {r['crit']} critical, {r['warn']} lesser findings", f"nbprops report daily-validation --date {r['game_date']}" if r["crit"] else ""
+    from nbprops.ops.findings import standing
+    last = wh.sql("SELECT MAX(game_date) AS d FROM nba_orchestration.validation_results")["d"][0]
+    if last is None: return "ABSENT", "no day has been validated", "nbprops validate daily"
+    left = standing(wh, last - timedelta(days=6), last).filter("is_open")
+    grave = left.filter(verdict_now="CRIT")
+    return ("STALE" if grave.height else "OK"), f"newest {last}: of its week {grave.height} critical and {left.height - grave.height} lesser findings are open", f"nbprops report daily-validation --date {grave['game_date'].max()}" if grave.height else ""
 
 # %% ../../nbs/ops/68f_doctor.ipynb #e2a2ecca
 @probe("messages")

@@ -118,14 +118,14 @@ def bullet(line: Claim | str) -> str: # Markdown
     return f"- {line.text} `[{line.id}]`" if isinstance(line, Claim) else f"- {line}"
 
 def verdict_of(headline: list[Claim | str]) -> str:
-    "The verdict of the newest validation."
+    "The gravest finding that is open."
     v = next(c.value for c in headline if isinstance(c, Claim) and c.id == "headline-validation")
     if v["game_date"] is None: return "NOT VALIDATED"
     return next((w for w, k in (("CRIT", "crit"), ("ERROR", "error"), ("WARN", "warn")) if v[k]), "OK")
 
 # %% ../../nbs/ops/65a_handoff.ipynb #3d5add17
 STANDING = ("headline-production", "models-", "deployments-", "findings-", "backfills-")
-AGES = ("age_days", "wins", "losses", "graded", "bias", "watched_on", "game_date", "n") # what differs every day
+AGES = ("age_days", "wins", "losses", "graded", "bias", "watched_on", "game_date", "first_day", "days", "reason", "n") # what differs every day
 
 def changed(new: list[Claim], old: list[Claim]) -> list[str]:
     "What stands differently from the report before."

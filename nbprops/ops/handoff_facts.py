@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 import polars as pl
 from .claims import Claim, after, claim, claims_of, on_rows
+from .findings import STANDING
 from ..settings import Refusal, build_commit, now
 from ..stats import hit_rate
 
@@ -64,16 +65,15 @@ PRODUCTION = f"""SELECT MAX(system_id) AS system_id, MAX(model_file_name) AS mod
   SELECT system_id, model_file_name FROM {REGISTRY} WHERE is_production ORDER BY CASE WHEN model_family = 'v9_mae' THEN 0 ELSE 1 END, model_family LIMIT 1) AS r"""
 YESTERDAY = f"""SELECT (SELECT COUNT(*) FROM nba_reference.nba_schedule WHERE game_date = @d) AS games, (SELECT COUNT(*) FROM nba_reference.nba_schedule WHERE game_date = @d AND game_status = 3) AS final,
   (SELECT COUNT(*) FROM {PRED} WHERE game_date = @d AND is_active) AS predictions, (SELECT COUNT(DISTINCT system_id) FROM {PRED} WHERE game_date = @d AND is_active) AS systems, (SELECT COUNT(*) FROM {ACC} WHERE game_date = @d) AS graded"""
-VALIDATED = """SELECT MAX(r.game_date) AS game_date, COUNTIF(r.verdict = 'CRIT') AS crit, COUNTIF(r.verdict = 'ERROR') AS error, COUNTIF(r.verdict = 'WARN') AS warn,
-  STRING_AGG(CASE WHEN r.verdict IN ('CRIT', 'ERROR', 'WARN') THEN r.check_id END, ', ' ORDER BY r.check_id) AS checks FROM (
-  SELECT game_date, verdict, check_id FROM nba_orchestration.validation_results WHERE game_date BETWEEN @since AND @d
-  QUALIFY DENSE_RANK() OVER (ORDER BY game_date DESC, created_at DESC, validation_run_id DESC) = 1) AS r"""
+VALIDATED = f"""SELECT MAX(r.game_date) AS game_date, COUNTIF(r.is_open AND r.verdict_now = 'CRIT') AS crit, COUNTIF(r.is_open AND r.verdict_now = 'ERROR') AS error, COUNTIF(r.is_open AND r.verdict_now = 'WARN') AS warn,
+  STRING_AGG(DISTINCT CASE WHEN r.is_open THEN r.check_id END, ', ' ORDER BY CASE WHEN r.is_open THEN r.check_id END) AS checks FROM (
+{STANDING}) AS r"""
 
 def validation_words(r: dict) -> str:
-    "The newest validation in a sentence."
-    if r["game_date"] is None: return "No date has been validated in the four weeks before."
+    "What the validations of a week left open, in a sentence."
+    if r["game_date"] is None: return "No date has been validated in the week before."
     parts = [said(r[k], w, w) for k, w in (("crit", "CRIT"), ("error", "ERROR"), ("warn", "WARN")) if r[k]]
-    return f"The newest validation, of {r['game_date']}, found {', '.join(parts)}: {r['checks']}." if parts else f"The newest validation, of {r['game_date']}, found nothing wrong."
+    return f"Validated up to {r['game_date']}; of the week up to it {', '.join(parts)} {'is' if sum(r[k] for k in ('crit', 'error', 'warn')) == 1 else 'are'} open: {r['checks']}." if parts else f"Validated up to {r['game_date']}; of the week up to it nothing is open."
 
 # %% ../../nbs/ops/64d_handoff_facts.ipynb #04afef30
 def yesterday_words(d: date, r: dict) -> str:
@@ -85,7 +85,7 @@ def headline(k: Desk) -> list[Claim | str]:
     "What predicts, did the last game day work, is anything broken."
     out = [claim(k.tx, "headline-production", PRODUCTION, lambda r: f"{r['system_id'] or 'Production'} is served by {r['model_file_name']}." if r["n"] else "No model is in production.")]
     out.append(claim(k.tx, "headline-yesterday", YESTERDAY, lambda r: yesterday_words(k.eve, r), on_rows("nba_reference.nba_schedule", k.eve, k.eve), d=k.eve) if k.eve else "The schedule knows no game in the two hundred days before.")
-    span = k.day - timedelta(days=28), k.day
+    span = k.day - timedelta(days=6), k.day
     return [*out, claim(k.tx, "headline-validation", VALIDATED, validation_words, on_rows("nba_orchestration.validation_results", *span), since=span[0], d=span[1])]
 
 # %% ../../nbs/ops/64d_handoff_facts.ipynb #c2a1302c
@@ -265,16 +265,17 @@ def graded(k: Desk) -> list[Claim | str]:
     return [*rows, *bets, *seen]
 
 # %% ../../nbs/ops/64d_handoff_facts.ipynb #ee186dee
-FINDINGS = """SELECT f.check_id, f.verdict, f.game_date, JSON_VALUE(f.detail_json, '$.statistic') AS statistic, JSON_VALUE(f.detail_json, '$.reason') AS reason, JSON_VALUE(f.detail_json, '$.command') AS command FROM (
-  SELECT check_id, verdict, game_date, detail_json FROM nba_orchestration.validation_results WHERE game_date BETWEEN @since AND @d
-  QUALIFY DENSE_RANK() OVER (ORDER BY game_date DESC, created_at DESC, validation_run_id DESC) = 1) AS f
-WHERE f.verdict IN ('CRIT', 'ERROR', 'WARN') ORDER BY CASE f.verdict WHEN 'CRIT' THEN 0 WHEN 'ERROR' THEN 1 ELSE 2 END, f.check_id"""
+FINDINGS = f"""SELECT check_id, verdict_now AS verdict, game_date, first_day, days, statistic, reason, command FROM (
+SELECT f.*, COUNT(*) OVER (PARTITION BY f.check_id) AS days, MIN(f.game_date) OVER (PARTITION BY f.check_id) AS first_day, ROW_NUMBER() OVER (PARTITION BY f.check_id ORDER BY f.game_date DESC) AS back FROM (
+{STANDING}) AS f
+WHERE f.is_open) AS g
+WHERE back = 1 ORDER BY CASE verdict_now WHEN 'CRIT' THEN 0 WHEN 'ERROR' THEN 1 ELSE 2 END, check_id"""
 
 def findings(k: Desk) -> list[Claim | str]:
-    "What the newest validation found."
-    span = k.day - timedelta(days=28), k.day
-    words = lambda r: f"{r['verdict']} {r['check_id']} ({r['game_date']}): {(r['reason'] or '').split(';')[0]}" + (f"; {r['statistic']}" if r["statistic"] else "") + (f". Command: {r['command']}" if r["command"] else ".")
-    return claims_of(k.tx, "findings", FINDINGS, ("check_id",), words, lambda n: f"{upper(said(n, 'finding is', 'findings are'))} open after the newest validation." if n else "No finding is open: either the newest validation found nothing, or no date was validated in four weeks.", on_rows("nba_orchestration.validation_results", *span), since=span[0], d=span[1])
+    "What the validations of a week found and what has not gone since."
+    span = k.day - timedelta(days=6), k.day
+    words = lambda r: f"{r['verdict']} {r['check_id']} ({r['game_date']}" + (f", {r['days']} dates since {r['first_day']}" if r["days"] > 1 else "") + f"): {(r['reason'] or '').split(';')[0]}" + (f"; {r['statistic']}" if r["statistic"] else "") + (f". Command: {r['command']}" if r["command"] else ".")
+    return claims_of(k.tx, "findings", FINDINGS, ("check_id",), words, lambda n: f"{upper(said(n, 'finding', 'findings'))} of the week {'is' if n == 1 else 'are'} open." if n else "No finding of the week is open: either nothing is wrong, or no date of it was validated.", on_rows("nba_orchestration.validation_results", *span), since=span[0], d=span[1])
 
 def commands_of(found: list[Claim | str]) -> list[str]:
     "What the findings ask for, each once."

@@ -200,11 +200,12 @@ class Check:
     least: int = 0 # n below which nothing is said
     impact: str = ""
     cause: str = ""
-    command: str = "" # {d} is the date, {model} the production model
+    command: str = "" # {d} is the date, {model} the production model; several are separated by "; "
+    after: str = "" # the command when the games have begun; default the same
     also: Callable | None = None # (transaction, Situation) -> measures that no query can know; a missing one is not judged
     @property
     def severity(self) -> str: return "WARN" if all(l.warn == "any" for l in self.limits.values()) else "CRIT"
-    def runbook(self, day: date, model: str = "MODEL_ID") -> str: return self.command.format(d=day, model=model)
+    def runbook(self, day: date, model: str = "MODEL_ID", begun: bool = False) -> str: return (self.after if begun and self.after else self.command).format(d=day, model=model)
     def __repr__(self) -> str: return f"Check({self.id}: {self.statistic}; " + "; ".join(f"{k} {l.text()}" for k, l in self.limits.items()) + ")"
 
 CHECKS: dict[str, Check] = {}

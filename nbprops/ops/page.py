@@ -65,8 +65,8 @@ def items(lines: list, # text or Html
 
 # %% ../../nbs/ops/63_page.ipynb #5ecd5d9a
 def command(line: str) -> Html:
-    "A command that can be copied."
-    return Html(f"<code class=\"command\">{escape(line)}</code>")
+    "Commands that can be copied, one or several that stand one after another."
+    return Html(" ".join(f"<code class=\"command\">{escape(c)}</code>" for c in line.split("; ")))
 
 # %% ../../nbs/ops/63_page.ipynb #a3c47cd4
 def facts(pairs: dict) -> Html: # label -> value

@@ -10,35 +10,26 @@ from html import escape
 from pathlib import Path
 import polars as pl
 from ..data.warehouse import Warehouse
-from .judge import CHECKS, RANK, worst
-from .page import Html, banner, command, finding, items, section, table
+from .findings import by_check, standing
+from .judge import worst
+from .page import Html, badge, banner, command, finding, items, section, table
 from .reports import page_of
 from ..settings import home
 
 # %% auto #0
-__all__ = ['FOUND', 'KINDS', 'newest_answers', 'findings', 'spans', 'pages', 'link', 'head', 'findings_part', 'days_part',
+__all__ = ['KINDS', 'newest_answers', 'back', 'spans', 'pages', 'link', 'one_line', 'head', 'findings_part', 'days_part',
            'others_part', 'write_index']
 
 # %% ../../nbs/ops/66b_report_index.ipynb #9615d742
-FOUND = """SELECT game_date, JSON_VALUE(detail_json, '$.mode') AS mode, validation_run_id, check_id, verdict, created_at,
-  JSON_VALUE(detail_json, '$.reason') AS reason, JSON_VALUE(detail_json, '$.note.note') AS note, JSON_VALUE(detail_json, '$.cause') AS cause, JSON_VALUE(detail_json, '$.impact') AS impact, JSON_VALUE(detail_json, '$.command') AS command
-FROM nba_orchestration.validation_results WHERE game_date >= @since
-QUALIFY DENSE_RANK() OVER (PARTITION BY game_date, JSON_VALUE(detail_json, '$.mode') ORDER BY created_at DESC, validation_run_id DESC) = 1
-ORDER BY game_date DESC, validation_run_id, check_id"""
-
 def newest_answers(wh: Warehouse, days: int = 30, # game dates back from the newest validated one
-                  ) -> pl.DataFrame: # game_date, mode, check_id, verdict, reason, note, cause, impact, command; no rows before the first validation
-    "The answers of the newest run of every date and mode."
-    last = wh.sql("SELECT MAX(game_date) AS d FROM nba_orchestration.validation_results")["d"][0]
-    got = wh.sql(FOUND, since=(last or date(1970, 1, 1)) - timedelta(days=days))
-    return got.with_columns(pl.col("game_date").cast(pl.Date), weight=pl.col("verdict").replace_strict(RANK, default=0, return_dtype=pl.Int64))
+                  ) -> pl.DataFrame: # as `standing`; no rows before the first validation
+    "How every check stands, for the newest validated date and those before it."
+    last = wh.sql("SELECT MAX(game_date) AS d FROM nba_orchestration.validation_results")["d"][0] or date(1970, 1, 1)
+    return standing(wh, last - timedelta(days=days), last)
 
-def findings(answers: pl.DataFrame) -> pl.DataFrame: # check_id, verdict, days, first, last, reason, note, cause, impact, command; the gravest and newest first
-    "Answers that ask for a person, one row per check."
-    order = pl.col("check_id").replace_strict({c: i for i, c in enumerate(CHECKS)}, default=999, return_dtype=pl.Int64)
-    bad = answers.filter(pl.col("weight") > 1).sort("weight", "game_date", descending=True)
-    one = bad.group_by("check_id", maintain_order=True).agg(pl.col("verdict").first(), pl.col("weight").first(), days=pl.col("game_date").unique().sort(), **{c: pl.col(c).first() for c in ("reason", "note", "cause", "impact", "command")})
-    return one.with_columns(first=pl.col("days").list.min(), last=pl.col("days").list.max()).sort("weight", "last", order, descending=[True, True, False])
+def back(answers: pl.DataFrame, days: int) -> pl.DataFrame:
+    "The findings of the last days."
+    return answers.filter("has_fired", pl.col("game_date") > answers["game_date"].max() - timedelta(days=days)) if answers.height else answers
 
 # %% ../../nbs/ops/66b_report_index.ipynb #517bfd95
 def spans(days: list[date]) -> str:
@@ -68,38 +59,54 @@ def link(path: str, words: str) -> Html:
     return Html(f'<a href="{escape(quote(path), quote=True)}">{escape(words)}</a>')
 
 # %% ../../nbs/ops/66b_report_index.ipynb #47e453fe
-def head(answers: pl.DataFrame) -> Html:
-    "The newest day in a sentence."
-    if answers.is_empty(): return banner("NOT VALIDATED", "No day has been validated yet.", kicker="nbprops reports", what_to_do=command("nbprops daily"))
-    day = answers["game_date"].max(); mine = answers.filter(pl.col("game_date") == day); bad = findings(mine)
-    said = "; ".join(f"{r['check_id']} {(r['reason'] or '').split(';')[0]}" for r in bad.head(3).iter_rows(named=True)) or "nothing fired"
-    week = findings(answers.filter(pl.col("game_date") > day - timedelta(days=7)))
-    named = lambda f: "; ".join(f"{r['check_id']} on {spans(r['days'])}" for r in f.iter_rows(named=True))
-    parts = [f"{word} {named(f)}" for word, f in (("Grave:", week.filter(pl.col("weight") > 2)), ("Warnings:", week.filter(pl.col("weight") <= 2))) if f.height]
-    grave = bad if bad.height else week.filter(pl.col("weight") > 2)
-    return banner(worst(mine["verdict"].to_list()), f"{day}: {said}", kicker="nbprops reports", below="In the seven days up to it " + (". ".join([f"{week.height} check{'s'*(week.height != 1)} fired", *parts]) + "." if parts else "nothing fired."),
-                  what_to_do=items([command(c) for c in grave["command"].head(3)], "nothing"))
+def one_line(r: dict) -> Html:
+    "A finding in a line: which, when, what, and what usually causes it."
+    reason = (r["reason"] or "").split(";")[0]
+    return Html(f"{badge(r['verdict'])} <strong>{escape(r['check_id'])}</strong> {escape(f'on {spans(r['days'])}: {reason}. {r['cause'] or ''}')}")
 
-def findings_part(answers: pl.DataFrame, days: int = 14) -> Html:
-    "Every finding of the last days."
-    if answers.is_empty(): return Html("")
-    f = findings(answers.filter(pl.col("game_date") > answers["game_date"].max() - timedelta(days=days)))
-    words = lambda r: {"days": spans(r["days"]), "what": ". ".join(x for x in (r["reason"], r["note"]) if x), "impact": r["impact"], "cause": r["cause"], "command": command(r["command"]) if r["command"] else ""}
-    return section(f"Findings of the last {days} days", Html("".join(finding(r["verdict"], r["check_id"], words(r)) for r in f.iter_rows(named=True))) if f.height else Html("<p>None.</p>"))
+def head(answers: pl.DataFrame) -> Html:
+    "The week in a sentence, and what it asks for."
+    if answers.is_empty(): return banner("NOT VALIDATED", "No day has been validated yet.", kicker="nbprops reports", what_to_do=command("nbprops daily"))
+    day, week = answers["game_date"].max(), back(answers, 7)
+    left, gone = by_check(week.filter("is_open")), by_check(week.filter(~pl.col("is_open")))
+    mine = answers.filter(pl.col("game_date") == day)
+    words = f"{left.height} finding{'s' * (left.height != 1)} open: {', '.join(left['check_id'].head(4))}{' and others' * (left.height > 4)}" if left.height else "Nothing is open"
+    below = f"The seven days up to {day}; on that day itself {mine.filter('is_open').height or 'no'} check{'s' * (mine.filter('is_open').height != 1)} found something wrong, of {mine.filter(pl.col('verdict_now') != 'NOT_APPLICABLE').height} asked."
+    todo = dict.fromkeys(c for c in left["command"] if c)
+    verdict = worst([*mine["verdict_now"], *week.filter("is_open")["verdict_now"]])
+    return banner(verdict, words, kicker="nbprops reports", below=below, open=items([one_line(r) for r in left.iter_rows(named=True)], "nothing"), no_longer_found=items([one_line(r) for r in gone.iter_rows(named=True)], "nothing has fired and gone"), what_to_do=items([command(c) for c in todo][:4], "nothing"))
+
+# %% ../../nbs/ops/66b_report_index.ipynb #408761eb
+def _card(r: dict, made: dict[date, str]) -> str:
+    "A finding with the pages of its days."
+    days = Html(", ".join(link(made[d], str(d)) if d in made else str(d) for d in r["days"]))
+    since = f"{'still found' if r['is_open'] else 'no longer found'} when asked last, {r['asked_at']:%Y-%m-%d %H:%M} UTC"
+    return finding(r["verdict"] if r["is_open"] else "OK", r["check_id"] + ("" if r["is_open"] else f" (was {r['verdict']})"), {"days": days, "stands": since, "what": ". ".join(x for x in (r["reason"], r["note"]) if x), "measured": r["statistic"], "impact": r["impact"], "cause": r["cause"], "command": command(r["command"]) if r["command"] and r["is_open"] else ""})
+
+def findings_part(answers: pl.DataFrame, made: pl.DataFrame, # pages
+                  days: int = 14) -> Html:
+    "Every finding of the last days, the open ones first."
+    found, mine = back(answers, days), made.filter(pl.col("kind") == "Daily validation")
+    page = dict(mine.select("day", "path").iter_rows())
+    cards = [_card(r | dict(is_open=yes), page) for yes in (True, False) for r in by_check(found.filter(pl.col("is_open") == yes)).iter_rows(named=True)] if found.height else []
+    return section(f"Findings of the last {days} days", Html("".join(cards)) if cards else Html("<p>None.</p>"))
 
 # %% ../../nbs/ops/66b_report_index.ipynb #64c22f6c
+def _row(d: date, answers: pl.DataFrame, made: pl.DataFrame) -> dict:
+    "A day: its colour, what is open, what has gone, its pages."
+    mine, have = answers.filter(pl.col("game_date") == d), made.filter(pl.col("day") == d)
+    told = lambda f: ", ".join(f["check_id"])
+    links = Html(f"<span>{', '.join(link(p['path'], p['kind']) for p in have.iter_rows(named=True))}</span>") if have.height else ""
+    return {"day": str(d), "verdict": worst(mine["verdict_now"].to_list()) if mine.height else "", "open": told(mine.filter("is_open")), "no longer found": told(mine.filter("has_fired", ~pl.col("is_open"))), "pages": links}
+
 def days_part(answers: pl.DataFrame, made: pl.DataFrame) -> Html:
     "The days with their colours and pages."
-    have = {d: f for (d,), f in made.filter(pl.col("day").is_not_null()).partition_by("day", as_dict=True).items()}
-    days = sorted(set(answers["game_date"].to_list()) | set(have), reverse=True)
-    fired = {d: f for (d,), f in answers.filter(pl.col("weight") > 1).sort("weight", descending=True).partition_by("game_date", as_dict=True, maintain_order=True).items()}
-    verdicts = dict(answers.group_by("game_date").agg(pl.col("verdict")).iter_rows()) if answers.height else {}
-    row = lambda d: dict(day=str(d), verdict=worst(verdicts[d]) if d in verdicts else "", fired=", ".join(dict.fromkeys(fired[d]["check_id"])) if d in fired else "", pages=Html(f"<span>{', '.join(link(p['path'], p['kind']) for p in have[d].iter_rows(named=True))}</span>") if d in have else "")
-    return section("Days", _rows_table([row(d) for d in days]) if days else Html("<p>None.</p>"))
+    days = sorted(set(answers["game_date"].to_list()) | set(made["day"].drop_nulls().to_list()), reverse=True)
+    return section("Days", _rows_table([_row(d, answers, made) for d in days]) if days else Html("<p>None.</p>"))
 
 def _rows_table(rows: list[dict]) -> Html:
     "Rows whose cells may be HTML."
-    return table(pl.DataFrame({k: pl.Series([r[k] for r in rows], dtype=pl.Object) if k == "pages" else [r[k] for r in rows] for k in rows[0]}), wide=("fired",))
+    return table(pl.DataFrame({k: pl.Series([r[k] for r in rows], dtype=pl.Object) if k == "pages" else [r[k] for r in rows] for k in rows[0]}), wide=("open", "no longer found"))
 
 def others_part(made: pl.DataFrame) -> Html:
     "Pages that belong to no day."
@@ -114,7 +121,7 @@ def write_index(wh: Warehouse,
     import nbformat, os
     folder = Path(folder or home()/"reports"); folder.mkdir(parents=True, exist_ok=True)
     answers, made = newest_answers(wh), pages(folder)
-    parts = (head(answers), findings_part(answers), days_part(answers, made), others_part(made))
+    parts = (head(answers), findings_part(answers, made), days_part(answers, made), others_part(made))
     nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("", outputs=[nbformat.v4.new_output("display_data", data={"text/html": str(p)})]) for p in parts])
     new = folder/".index.html.new"
     new.write_text(page_of(nb, "nbprops reports"), encoding="utf-8"); os.replace(new, folder/"index.html")

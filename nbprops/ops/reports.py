@@ -12,7 +12,7 @@ from ..settings import Broken, Refusal, build_commit, home, now
 
 # %% auto #0
 __all__ = ['ORIGIN', 'MEANING', 'shelf', 'available', 'notebook_of', 'need_tools', 'check_parameters', 'file_stem', 'Failure',
-           'execute', 'failure_of', 'origin', 'footer', 'page_of', 'title_of', 'run_report']
+           'execute', 'failure_of', 'origin', 'footer', 'page_of', 'title_of', 'way_up', 'run_report']
 
 # %% ../../nbs/ops/66_reports.ipynb #71cc0b26
 def shelf() -> Path:
@@ -114,13 +114,15 @@ def footer(where: str) -> str: # from `origin`
 # %% ../../nbs/ops/66_reports.ipynb #401e13b8
 def page_of(nb, # executed notebook
             title: str,
-            failure: Failure | None = None) -> str: # HTML
+            failure: Failure | None = None,
+            up: str = "", # where the index lies, as seen from the page
+           ) -> str: # HTML
     "A notebook as one static page."
     from nbconvert.exporters import HTMLExporter, TemplateExporter
     exporter = HTMLExporter(raw_template=(shelf()/"report.tpl").read_text(encoding="utf-8"), exclude_anchor_links=True)
     exporter.preprocessors, exporter.default_preprocessors = [], []
     where = origin()
-    resources = dict(css=(shelf()/"report.css").read_text(encoding="utf-8"), title=title, failure=failure, origin=where, meaning=MEANING.get(where), footer=footer(where))
+    resources = dict(css=(shelf()/"report.css").read_text(encoding="utf-8"), title=title, failure=failure, up=up, origin=where, meaning=MEANING.get(where), footer=footer(where))
     return TemplateExporter.from_notebook_node(exporter, nb, resources=resources)[0] # HTMLExporter's own would parse and reorder every tag again
 
 # %% ../../nbs/ops/66_reports.ipynb #48af93bc
@@ -128,6 +130,12 @@ def title_of(nb, name: str, params: dict) -> str:
     "A page title: the notebook's own, or the name, with its parameters."
     own = nb.metadata.get("title") or name.replace("_", " ").capitalize()
     return " ".join([own, *(str(v) for v in params.values() if v not in (None, ""))])
+
+# %% ../../nbs/ops/66_reports.ipynb #92eb9023
+def way_up(folder: Path) -> str: # "" for a folder that the index does not list
+    "The way from a folder to the index of all reports."
+    top, here = (home()/"reports").resolve(), folder.resolve()
+    return "../"*len(here.relative_to(top).parts) + "index.html" if here.is_relative_to(top) else ""
 
 # %% ../../nbs/ops/66_reports.ipynb #44acf122
 def run_report(name: str, # a report's name, or a path to a notebook
@@ -145,6 +153,6 @@ def run_report(name: str, # a report's name, or a path to a notebook
     error = execute(source, ipynb, params, timeout)
     nb = nbformat.read(ipynb if ipynb.exists() else source, 4)
     failure, html = failure_of(nb, error), ipynb.with_suffix(".html")
-    html.write_text(page_of(nb, title_of(nb, source.stem, params), failure), encoding="utf-8")
+    html.write_text(page_of(nb, title_of(nb, source.stem, params), failure, way_up(folder)), encoding="utf-8")
     if failure: raise Broken(f"The report {source.stem} broke in step {failure.step} of {failure.steps}: {failure.sentence}", f"what was finished stands in {html.name}", failure.mend) from error
     return ipynb, html
