@@ -37,7 +37,7 @@ share AS (SELECT l.system_id, b.game_date, 100.0*COUNT(s.player_lookup)/COUNT(*)
 per AS (
   SELECT l.system_id, m.system_id IS NOT NULL AS model, IF((SELECT COUNT(*) FROM base WHERE game_date = @d) = 0, NULL, COALESCE(MAX(IF(s.game_date = @d, pct, NULL)), 0)) AS pct, COUNTIF(s.game_date < @d AND pct > 0) AS dates, AVG(IF(s.game_date < @d AND pct > 0, pct, NULL)) AS usual
   FROM live AS l LEFT JOIN models AS m ON m.system_id = l.system_id LEFT JOIN share AS s ON s.system_id = l.system_id GROUP BY l.system_id, m.system_id),
-size AS (SELECT CAST(COUNT(*) AS FLOAT64) AS n FROM base WHERE game_date = @d),
+size AS (SELECT CAST(COUNT(DISTINCT game_id) AS FLOAT64) AS n FROM base WHERE game_date = @d), -- the players of a game share their opponent, so a slate tells as much as its games
 bound AS (SELECT p.*, 100*{wilson_sql('(pct/100)', 'n', upper=True)} AS most FROM per AS p CROSS JOIN size WHERE n > 0), -- upper one-sided 95 % bound of Wilson's interval
 excused AS (SELECT p.system_id, IF(r.system_id IS NULL, 'a member was refused', 'refused') AS excused FROM per AS p LEFT JOIN refused AS r ON r.system_id = p.system_id WHERE r.system_id IS NOT NULL OR STARTS_WITH(p.system_id, 'ensemble') AND EXISTS (SELECT 1 FROM refused)),
 judged AS (SELECT p.*, IF(p.model, COALESCE(p.pct, 0), IF(p.dates >= 3 AND p.usual >= 20 AND x.excused IS NULL, IF(p.pct = 0, 0, LEAST(100.0, 100.0*b.most/p.usual)), NULL)) AS held, x.excused FROM per AS p LEFT JOIN bound AS b ON b.system_id = p.system_id LEFT JOIN excused AS x ON x.system_id = p.system_id)
