@@ -16,8 +16,8 @@ from ..data.warehouse import Warehouse
 from ..settings import ET, Refusal, home, now, today
 
 # %% auto #0
-__all__ = ['MEMORY', 'CLOCK', 'TOLD', 'TASKS', 'LEDGER', 'Day', 'Task', 'Done', 'mode_due', 'unsaid', 'ungraded', 'no_slate',
-           'unpredicted', 'no_report_tools', 'no_channels', 'DayRun', 'close_dead', 'run_daily']
+__all__ = ['MEMORY', 'CLOCK', 'unsaid', 'ungraded', 'unpredicted', 'TOLD', 'TASKS', 'LEDGER', 'Day', 'Task', 'Done', 'mode_due',
+           'nothing', 'no_slate', 'no_report_tools', 'no_channels', 'DayRun', 'close_dead', 'run_daily']
 
 # %% ../../nbs/ops/69_daily.ipynb #2bcebc8e
 MEMORY = 7 # days in which a late box score or a correction still changes what is stored
@@ -80,6 +80,23 @@ def _features(d: Day) -> str:
     m = backfill_features(d.wh, d.since, d.day, quiet=True)
     return str(m).splitlines()[0]
 
+# %% ../../nbs/ops/69_daily.ipynb #f9f7c66e
+def nothing(words: str, # what is missing
+            name: str, # table
+            first: Callable[[Day], date], last: Callable[[Day], date], # dates that are looked at, inclusive
+            where: str = "TRUE", # further condition
+           ) -> Callable[[Day], str | None]:
+    "The question of a step that is idle while a table holds nothing for its dates."
+    def idle(d: Day) -> str | None:
+        a, b = first(d), last(d)
+        n = d.wh.sql(f"SELECT COUNT(*) AS n FROM nba_predictions.{name} WHERE game_date BETWEEN @a AND @b AND {where}", a=a, b=b)["n"][0]
+        return None if n else f"{words} " + (f"for {a}" if a == b else f"between {a} and {b}")
+    return idle
+
+unsaid = nothing("nothing was predicted", "player_prop_predictions", lambda d: d.first, lambda d: d.eve)
+ungraded = nothing("nothing is graded", "prediction_accuracy", lambda d: d.first, lambda d: d.eve)
+unpredicted = nothing("nothing is predicted", "player_prop_predictions", lambda d: d.day, lambda d: d.day, "is_active")
+
 # %% ../../nbs/ops/69_daily.ipynb #50b30d69
 def _grading(d: Day) -> str:
     "Results of finished games, on predictions, picks and lists."
@@ -92,22 +109,12 @@ def _grading(d: Day) -> str:
     told = fill_results(d.wh, d.since, d.eve), fill_subset_results(d.wh, d.since, d.eve)
     return str(g).splitlines()[0] + (f"; {before} rows of the week before changed" if before else "") + f"; {len(told[0])} days of picks and {told[1].written} rows of lists with results"
 
-def unsaid(d: Day) -> str | None:
-    "Why there is nothing to grade."
-    n = d.wh.sql("SELECT COUNT(*) AS n FROM nba_predictions.player_prop_predictions WHERE game_date BETWEEN @a AND @b", a=d.first, b=d.eve)["n"][0]
-    return None if n else f"nothing was predicted between {d.first} and {d.eve}"
-
 def _performance(d: Day) -> str:
     "The state of every model."
     from nbprops.predict.monitor import monitor
     r = monitor(d.wh, start=d.first, end=d.eve)
     d.seen["performance"] = r.exit_code == 1
     return str(r).splitlines()[0]
-
-def ungraded(d: Day) -> str | None:
-    "Why there is no performance to judge."
-    n = d.wh.sql("SELECT COUNT(*) AS n FROM nba_predictions.prediction_accuracy WHERE game_date BETWEEN @a AND @b", a=d.first, b=d.eve)["n"][0]
-    return None if n else f"nothing is graded between {d.first} and {d.eve}"
 
 # %% ../../nbs/ops/69_daily.ipynb #deb90aaa
 def no_slate(d: Day) -> str | None:
@@ -127,11 +134,6 @@ def _predictions(d: Day) -> str:
     return str(r).splitlines()[0]
 
 # %% ../../nbs/ops/69_daily.ipynb #07693fb3
-def unpredicted(d: Day) -> str | None:
-    "Why there is nothing to choose from."
-    n = d.wh.sql("SELECT COUNT(*) AS n FROM nba_predictions.player_prop_predictions WHERE game_date = @d AND is_active", d=d.day)["n"][0]
-    return None if n else f"no predictions for {d.day}"
-
 def _signals(d: Day) -> str:
     "Tags, health, colours, lists, picks and their file."
     from nbprops.signals.files import publish_day, published
