@@ -326,8 +326,8 @@ def test_as_served_holds_what_was_served(after, done):
     rows = [row(1), row(2, mode="BACKFILL"), row(3, before=False), row(4, day=date(2025, 12, 8)), row(5, day=date(2025, 12, 9))]
     frame = pl.DataFrame(rows, schema={k: t.schema()[k] for k in rows[0]})
     with wh.transaction() as tx:
-        tx.con.register("given", frame.to_arrow())
-        tx.con.execute(f"INSERT INTO {name} BY NAME SELECT * FROM given").fetchall()
+        tx.hold("given", frame)
+        tx.change(f"INSERT INTO {name} ({', '.join(frame.columns)}) SELECT * FROM given")
     assert J.as_served(wh, who, FIRST, LAST) == dict(n=2, days=2, mae=2.0, wins_3=2, losses_3=0)
 
 def test_a_model_without_training_dates_is_refused(after, done):

@@ -6,7 +6,8 @@ import polars as pl, pytest
 from nbprops.data.artifacts import Store
 from nbprops.data.lines import as_of_frame, line_of_record
 from nbprops.data.staging import keep_staging, stale_staging, staged, staging_dir
-from nbprops.data.warehouse import Transaction, Warehouse
+from nbprops.data.warehouse import Warehouse
+from nbprops.data.writing import Transaction
 from nbprops.model.registry import Registry, paths
 from nbprops.model.scratch import toy_bundle
 from nbprops.ops import backup as B, care as C

@@ -164,7 +164,7 @@ def test_the_line_rule_in_sql_is_the_line_rule_of_the_house(tmp_path):
     asked = pl.DataFrame([base | dict(game_id=f"g{g}", player_lookup=p, as_of=min(tip - timedelta(hours=4), tip - timedelta(hours=2)) + timedelta(minutes=17*g), predicted_at=tip) for g in range(6) for p in "abc"])
     for name, rows in (*shipped().items(), ("nba_reference.nba_schedule", games), ("nba_raw.odds_api_player_points_props", props)): wh.write(name, rows)
     with wh.transaction() as tx:
-        tx.con.register("asked_frame", asked); tx.con.execute("INSERT INTO nba_predictions.player_prop_predictions BY NAME SELECT * FROM asked_frame").fetchall()
+        tx.hold("asked_frame", asked); tx.change(f"INSERT INTO nba_predictions.player_prop_predictions ({', '.join(asked.columns)}) SELECT * FROM asked_frame")
         got = tx.sql(f"WITH {OFFERS} SELECT game_id, player_lookup, line, bookmaker, snapshot_id FROM record ORDER BY game_id, player_lookup", d=day)
     at = pl.col("game_id").replace_strict(dict(asked.select("game_id", "as_of").unique().iter_rows()), return_dtype=pl.Datetime("us", "UTC"))
     want = line_of_record(wh.read("nba_raw.odds_api_player_points_props"), as_of_frame(wh.read("nba_reference.nba_schedule"), at), wh.read("nba_reference.sportsbooks"), wh.read("nba_reference.feeds"))

@@ -8,7 +8,8 @@ from nbprops.data import warehouse
 from nbprops.data.artifacts import Store
 from nbprops.data.tables import TABLES, conform, table
 from nbprops.data.rules import RULES, check
-from nbprops.data.warehouse import Warehouse, merge_statement, statements, to_duckdb
+from nbprops.data.warehouse import Warehouse, statements, to_duckdb
+from nbprops.data.writing import merge_statement
 from nbprops.settings import Refusal
 
 A = "nba_reference.player_aliases"

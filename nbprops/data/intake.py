@@ -13,7 +13,7 @@ import polars as pl
 from ..settings import Refusal, now
 from ..core import lookup_expr
 from .tables import conform, table
-from .warehouse import with_quarantine_id
+from .writing import with_quarantine_id
 
 # %% ../../nbs/data/13a_intake.ipynb #0f00fd0a
 @dataclass(frozen=True)

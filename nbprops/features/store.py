@@ -226,7 +226,7 @@ BEFORE_THE_GAME = {CONTEXT, CACHE, SHOTS, DEFENSE, COMPOSITE, STORE}
 
 def breach_records(built: dict[str, pl.DataFrame], run_id: str) -> pl.DataFrame: # rows of nba_orchestration.quarantine
     "Quarantine records of values out of range."
-    from nbprops.data.warehouse import with_quarantine_id
+    from nbprops.data.writing import with_quarantine_id
     rows = built["breaches"].join(built[STORE], on=KEY, how="left", maintain_order="left")
     text = [canonical_json(r | {r["field"]: r["value"]}) for r in rows.iter_rows(named=True)]
     return rows.select("rule_id", "field", "unit", "game_date", table_name=pl.lit(STORE), value_text=pl.col("value").cast(pl.String), run_id=pl.lit(run_id), quarantined_at=pl.lit(now())).with_columns(row_json=pl.Series(text, dtype=pl.String)).pipe(with_quarantine_id)

@@ -17,7 +17,7 @@ from datetime import date, datetime
 from ..settings import Refusal, canonical_json, now, today
 from ..data.rules import check
 from ..data.tables import conform, table
-from ..data.warehouse import with_audit, write_rows
+from ..data.writing import with_audit, write_rows
 from .families import Family, system_id_of
 from .policies import POLICIES, VARIANTS
 from .predictor import Bundle
@@ -96,7 +96,7 @@ def _save(here: Registry, row: dict) -> None:
     frame = conform(REGISTRY, pl.DataFrame([row], schema={c.name: c.frame for c in t.columns if c.name in row}))
     _refuse_contradiction(row, frame)
     _refuse_doubles(here, {"system_id": None, **row})
-    write_rows(here.wh.con, t, with_audit(t, frame))
+    write_rows(here.wh, t, with_audit(t, frame))
 
 # %% ../../nbs/model/35c_moves.ipynb #d201320e
 def _production_dates(row: dict, to: str) -> dict:

@@ -15,7 +15,8 @@ from ..data.logbook import logs_dir
 from ..data.runs import ledger_row, new_run_id, step
 from ..data.staging import drop_staging, stale_staging
 from ..data.tables import TABLES, table
-from ..data.warehouse import Transaction, Warehouse
+from ..data.warehouse import Warehouse
+from ..data.writing import Transaction
 from ..model.registry import HISTORY, REGISTRY, paths
 from ..predict.grading import ACC
 from ..predict.record import PRED, VERSIONS, WITHDRAWN, games_of, record_rows

@@ -4,8 +4,7 @@
 
 # %% ../../nbs/ops/64c_claims.ipynb #c720bd22
 from __future__ import annotations
-import json, re, threading
-from contextlib import contextmanager
+import json, re
 from dataclasses import dataclass
 from datetime import date, datetime
 import polars as pl
@@ -15,8 +14,8 @@ from ..settings import Refusal, canonical_json, now, parse_instant, plain
 
 # %% auto #0
 __all__ = ['FENCE', 'WRITTEN', 'EXPIRY', 'SECONDS', 'Claim', 'after', 'on_rows', 'literal', 'filled', 'one_line', 'comparable',
-           'whole', 'block', 'claim_of', 'claims_in', 'refuse_all_but_select', 'stopped_after', 'answer', 'rows_gone',
-           'over', 'Checked', 'moved', 'judged', 'check_claims', 'about', 'claims_of', 'claim']
+           'whole', 'block', 'claim_of', 'claims_in', 'refuse_all_but_select', 'answer', 'rows_gone', 'over', 'Checked',
+           'moved', 'judged', 'check_claims', 'about', 'claims_of', 'claim']
 
 # %% ../../nbs/ops/64c_claims.ipynb #5f0b6151
 @dataclass(frozen=True)
@@ -121,26 +120,11 @@ def refuse_all_but_select(c: Claim) -> None:
 # %% ../../nbs/ops/64c_claims.ipynb #829985d5
 SECONDS = 10.0 # for one query
 
-@contextmanager
-def stopped_after(con, seconds: float):
-    "Interrupt what a connection does in this block once the time is over; again and again, since an interrupt while a query is planned is forgotten."
-    done = threading.Event()
-    def watch() -> None:
-        while not done.wait(seconds if not watch.late else .1): watch.late = True; con.interrupt()
-    watch.late = False
-    thread = threading.Thread(target=watch, daemon=True)
-    thread.start()
-    try: yield
-    finally: done.set(); thread.join()
-
 def answer(tx, # open transaction
            query: str, seconds: float = SECONDS) -> tuple[dict | None, str]: # the row, why there is no answer
     "The answer of a query, or why it gave none."
-    try:
-        with stopped_after(tx.con, seconds): got = tx.sql(f"SELECT * FROM (\n{query.rstrip().rstrip(';')}\n) AS answer LIMIT 2")
-    except Refusal as e:
-        tx.con.execute("ROLLBACK"); tx.con.execute("BEGIN") # a stopped query ends its transaction; nothing was written in it
-        return None, f"no answer within {seconds:g} seconds" if "nterrupt" in str(e) else e.what
+    try: got = tx.sql_within(seconds, f"SELECT * FROM (\n{query.rstrip().rstrip(';')}\n) AS answer LIMIT 2")
+    except Refusal as e: return None, e.what
     if got.height > 1: return {"rows": "more than one"}, ""
     return (comparable(got.row(0, named=True)) if got.height else None), ""
 

@@ -34,9 +34,8 @@ def overwrite(tx, name: str, rows: pl.DataFrame, first: date, last: date, # incl
     "Replace the rows of dates by others."
     tx.sql(f"DELETE FROM {name} WHERE {table(name).partition} BETWEEN @a AND @b", a=first, b=last)
     if not past: tx.write(name, rows.drop("created_at", "updated_at", strict=False), run_id="drill"); return
-    tx.con.register("struck_rows", rows.to_arrow())
-    try: tx.con.execute(f"INSERT INTO {name} BY NAME SELECT * FROM struck_rows")
-    finally: tx.con.unregister("struck_rows")
+    tx.hold("struck_rows", rows)
+    tx.change(f"INSERT INTO {name} ({', '.join(rows.columns)}) SELECT {', '.join(rows.columns)} FROM struck_rows")
 
 def leaked_form(tx, day: date) -> pl.DataFrame: # player_lookup, and recent form with the game of the day in it
     "What the averages would be if they included the game that is to be predicted."

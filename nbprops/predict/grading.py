@@ -12,7 +12,7 @@ from ..data.declare import Column
 from ..data.lines import line_of_record
 from ..data.tables import table
 from .publish import json_rows
-from .record import PATIENCE, PRED, VERSIONS, games_of, record_rows, stage
+from .record import PATIENCE, PRED, VERSIONS, games_of, record_rows
 from ..settings import Counts, Refusal, build_commit, now
 from ..stats import block_mean
 
@@ -173,7 +173,7 @@ def keep_replaced(tx, old: pl.DataFrame, # `replaced_grades`, from before the wr
                  ) -> int: # rows copied
     "Copy the rows that are no longer there, word for word."
     if old.is_empty(): return 0
-    stage(tx, "grading_old", old.select(*table(ACC).key, "game_date"))
+    tx.hold("grading_old", old.select(*table(ACC).key, "game_date"))
     left = tx.sql(f"SELECT w.* FROM {ACC} AS w JOIN grading_old AS o ON {same_key('w', 'o')} WHERE w.game_date BETWEEN @start AND @end", start=old["game_date"].min(), end=old["game_date"].max())
     gone = old.filter(~pl.col("row_json").is_in(json_rows(left.select(table(ACC).names)).implode()))
     return tx.write(GRADES, gone, mode="append").written if gone.height else 0
@@ -302,7 +302,7 @@ def grade(wh, # a `Warehouse`
     with wh.transaction() as tx:
         games = games_of(tx, start, end)
         record_rows(tx, games, start, end)
-        stage(tx, "grading_closing", closing_lines(tx, games, start, end))
+        tx.hold("grading_closing", closing_lines(tx, games, start, end))
         counts = write_grades(tx, start, end)
         return report_of(tx, start, end, games, counts)
 

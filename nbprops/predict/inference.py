@@ -14,7 +14,7 @@ from ..model.families import system_id_of
 from ..model.registry import HISTORY, REGISTRY, UNKNOWN
 from .attribution import FILES
 from .grading import ACC
-from .record import PRED, stage
+from .record import PRED
 from .loading import ENV
 from .publish import PUBLICATIONS, chain_findings, publication_rows
 from ..settings import Counts, now
@@ -153,7 +153,7 @@ def filled(rows: pl.DataFrame, # `judged`
 def write_filled(tx, name: str, rows: pl.DataFrame, start: date, end: date) -> None:
     "Close the gaps; the statement itself cannot overwrite a value."
     cols = fillable(name)
-    stage(tx, "inferred", rows.select("prediction_id", *cols))
+    tx.hold("inferred", rows.select("prediction_id", *cols))
     sets = ", ".join(f"{c} = COALESCE(t.{c}, s.{c})" for c in cols)
     tx.sql(f"UPDATE {name} AS t SET {sets}, attribution_source = 'inferred', updated_at = @at FROM inferred AS s WHERE t.game_date BETWEEN @start AND @end AND t.prediction_id = s.prediction_id", start=start, end=end, at=now())
 

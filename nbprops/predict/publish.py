@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 import polars as pl
 from ..data.tables import table
-from ..data.warehouse import sift
-from .record import PRED, VERSIONS, WITHDRAWN, stage
+from ..data.writing import sift
+from .record import PRED, VERSIONS, WITHDRAWN
 from .systems import System
 from ..settings import Broken, Counts, Refusal, now, sha256_of
 
@@ -76,7 +76,7 @@ GROUP = ["game_id", "player_lookup", "system_id"]
 def replaced_rows(tx, rows: pl.DataFrame, # staged prediction rows
                  ) -> pl.DataFrame: # whole stored rows of equal key, and replaced_by
     "Stored rows that the staged rows are going to replace."
-    stage(tx, "staged_keys", rows.select(*KEY, "game_date", replaced_by="prediction_id"))
+    tx.hold("staged_keys", rows.select(*KEY, "game_date", replaced_by="prediction_id"))
     cols = ", ".join(f"t.{c}" for c in table(PRED).names)
     return tx.sql(f"""SELECT {cols}, s.replaced_by FROM {PRED} AS t JOIN staged_keys AS s ON t.game_id = s.game_id AND t.player_lookup = s.player_lookup AND t.system_id = s.system_id
         AND t.line_value IS NOT DISTINCT FROM CAST(s.line_value AS NUMERIC) WHERE t.game_date BETWEEN @start AND @end ORDER BY t.prediction_id""", start=rows["game_date"].min(), end=rows["game_date"].max())
@@ -100,7 +100,7 @@ WHERE t.game_date BETWEEN @start AND @end AND t.game_id = n.game_id AND t.player
 
 def activate(tx, rows: pl.DataFrame) -> None:
     "Make the newest row of every group of the run the active one."
-    stage(tx, "run_groups", rows.select(*GROUP, "run_id").unique(GROUP))
+    tx.hold("run_groups", rows.select(*GROUP, "run_id").unique(GROUP))
     tx.sql(ACTIVATE, start=rows["game_date"].min(), end=rows["game_date"].max(), at=now())
 
 # %% ../../nbs/predict/52_publish.ipynb #7a4c5f35
@@ -224,7 +224,7 @@ def restate_scratched(tx, out: pl.DataFrame, # game_id, player_lookup, as_of: wh
                      ) -> list[date]: # dates whose rows changed
     "Rows of players who were ruled out after they were predicted lose their actionable flag."
     if out.is_empty(): return []
-    stage(tx, "ruled_out", out)
+    tx.hold("ruled_out", out)
     tx.sql(SCRATCH, start=start, end=end, at=stamp)
     return tx.sql(f"SELECT DISTINCT game_date FROM {PRED} WHERE game_date BETWEEN @start AND @end AND restatement_reason = 'late_scratch' AND updated_at = @at ORDER BY 1", start=start, end=end, at=stamp)["game_date"].to_list()
 

@@ -10,21 +10,11 @@ from ..core import eastern_date
 from ..settings import now
 
 # %% auto #0
-__all__ = ['PRED', 'VERSIONS', 'PATIENCE', 'BOXES', 'GAMES', 'POSTPONED', 'WITHDRAWN', 'SEEN', 'RECORD', 'stage', 'game_states',
+__all__ = ['PRED', 'VERSIONS', 'PATIENCE', 'BOXES', 'GAMES', 'POSTPONED', 'WITHDRAWN', 'SEEN', 'RECORD', 'game_states',
            'postponed_games', 'games_of', 'record_rows']
 
 # %% ../../nbs/predict/50z_record.ipynb #87caf300
 PRED, VERSIONS = "nba_predictions.player_prop_predictions", "nba_predictions.prediction_versions"
-
-# %% ../../nbs/predict/50z_record.ipynb #5ac3e8f3
-def stage(tx, # open transaction
-          name: str, # temporary table
-          frame: pl.DataFrame,
-         ) -> None:
-    "A frame as a temporary table of the transaction."
-    tx.con.register(f"{name}_frame", frame)
-    tx.con.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS SELECT * FROM {name}_frame").fetchall()
-    tx.con.unregister(f"{name}_frame")
 
 # %% ../../nbs/predict/50z_record.ipynb #43da46e7
 PATIENCE = timedelta(hours=48) # how long a doubt holds a final game back
@@ -130,6 +120,6 @@ WHERE NOT blocked AND IF(empty = 1, NOT live AND is_active, place = 1)"""
 def record_rows(tx, games: pl.DataFrame, # `game_states`, postponed games included
                 start: date, end: date) -> int: # rows; they are left in the temporary table grading_record
     "Find the one row of each game, player and system that is judged."
-    stage(tx, "grading_games", games)
+    tx.hold("grading_games", games)
     tx.sql(RECORD, start=start, end=end)
     return tx.sql("SELECT COUNT(*) AS n FROM grading_record").item()

@@ -274,7 +274,7 @@ def _reference(wh, a: date, b: date) -> float: # seconds
     with wh.transaction() as tx:
         games = games_of(tx, a, b)
         record_rows(tx, games, a, b)
-        stage(tx, "grading_closing", closing_lines(tx, games, a, b))
+        tx.hold("grading_closing", closing_lines(tx, games, a, b))
         tx.con.execute("CREATE TABLE nba_predictions.given_record AS FROM grading_record; CREATE TABLE nba_predictions.given_closing AS FROM grading_closing; CREATE TABLE nba_predictions.given_games AS FROM grading_games").fetchall()
     audit = "CAST(NULL AS TIMESTAMP) AS replay_now, CURRENT_TIMESTAMP() AS created_at, CURRENT_TIMESTAMP() AS updated_at"
     sql = to_duckdb(f"CREATE TABLE nba_predictions.reference AS SELECT *, {audit} FROM ({FIRST})").replace("grading_", "given_").replace("given_commit_sha", "grading_commit_sha")
