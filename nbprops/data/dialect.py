@@ -20,6 +20,7 @@ def _translated(sql: str) -> str:
     from sqlglot import exp
     def right(node):
         if isinstance(node, exp.CountIf): return exp.Count(this=exp.If(this=node.this, true=exp.Literal.number(1))) # over no rows it is 0, not NULL
+        if isinstance(node, exp.DataType) and node.this == exp.DataType.Type.DECIMAL and not node.expressions: return exp.DataType.build("DECIMAL(38, 9)", dialect="duckdb") # DuckDB's own would be (18, 3)
         if isinstance(node, exp.TimeToStr) and node.args.get("zone"): raise Refusal("FORMAT_TIMESTAMP with a zone cannot be translated", "the zone would be lost", "write FORMAT_DATETIME(f, DATETIME(t, zone))")
         return node
     return sqlglot.parse_one(sql, read="bigquery").transform(right, copy=False).sql("duckdb")

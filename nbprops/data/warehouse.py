@@ -11,10 +11,10 @@ from contextlib import contextmanager, suppress
 from datetime import date
 from pathlib import Path
 import polars as pl
-from ..settings import Broken, Counts, Refusal, db_path
+from ..settings import Broken, Counts, Refusal, backend, db_path
 from .dialect import statements, to_duckdb
 from .tables import TABLES, Table, add_column_statement, create_statement
-from .writing import Transaction, full_numeric
+from .writing import Transaction, cast
 
 # %% ../../nbs/data/12_warehouse.ipynb #03774801
 BUSY_SECONDS = 30.0 # how long a busy warehouse is waited for
@@ -185,13 +185,13 @@ class DuckTransaction(Transaction):
             _run(self.con, "ROLLBACK; BEGIN") # a query that failed has ended its transaction
             raise (Refusal(f"no answer within {seconds:g} seconds", "the query was stopped", "ask for less") if "nterrupt" in str(e) else e) from None
     def change(self, query: str, **params) -> int: return _changed(self.con, to_duckdb(query), params)
-    def stage(self, t: Table, frame: pl.DataFrame) -> None: _stage(self.con, frame, {c.name: c.duck for c in t.columns})
+    def stage(self, t: Table, frame: pl.DataFrame) -> None: _stage(self.con, frame, t)
     def stage_query(self, select: str, **params) -> None: _changed(self.con, f"CREATE OR REPLACE TEMP TABLE staged AS {to_duckdb(select)}", params)
-    def hold(self, name: str, frame: pl.DataFrame) -> None: _stage(self.con, frame, {}, name)
+    def hold(self, name: str, frame: pl.DataFrame) -> None: _stage(self.con, frame, None, name)
     def columns_of(self, query: str, **params) -> list[str]: return [r[0] for r in _run(self.con, *_asked(f"DESCRIBE {to_duckdb(query)}", params))]
     def lacking(self, t: Table) -> list[str]: return [c.name for c in t.columns if c.name not in _live_columns(self.con, t)]
 
-# %% ../../nbs/data/12_warehouse.ipynb #3da1db93
+# %% ../../nbs/data/12_warehouse.ipynb #20288291
 @contextmanager
 def _stopped_after(con, seconds: float):
     "Interrupt what a connection does in this block once the time is over; again and again, since an interrupt while a query is planned is forgotten."
@@ -223,12 +223,13 @@ def _live_columns(con, t: Table) -> set[str]:
     except duckdb.CatalogException: return set()
 
 # %% ../../nbs/data/12_warehouse.ipynb #9038db4f
-def _stage(con, frame: pl.DataFrame, types: dict[str, str], # column -> DuckDB type; the frame's own where none is named
+def _stage(con, frame: pl.DataFrame, t: Table | None, # whose types count; None: the frame's own
            name: str = "staged") -> None:
     "A frame as a temporary table."
     con.register("incoming", frame)
-    cols = ", ".join(f"CAST({c} AS {types[c]}) AS {c}" if c in types else c for c in frame.columns)
-    try: _run(con, f"CREATE OR REPLACE TEMP TABLE {name} AS SELECT {cols} FROM incoming")
+    kinds = {c.name: c for c in t.columns} if t else {}
+    cols = ", ".join(f"{cast(kinds[c], c)} AS {c}" if t else c for c in frame.columns)
+    try: _run(con, f"CREATE OR REPLACE TEMP TABLE {name} AS {to_duckdb(f'SELECT {cols} FROM incoming')}")
     finally: con.unregister("incoming")
 
 # %% ../../nbs/data/12_warehouse.ipynb #948e12e5
@@ -254,7 +255,12 @@ def _rolled_back(path: Path, e: Exception) -> Broken:
 
 # %% ../../nbs/data/12_warehouse.ipynb #55b9e990
 class Warehouse:
-    "An embedded DuckDB warehouse that speaks GoogleSQL and keeps no connection."
+    "An embedded DuckDB warehouse that speaks GoogleSQL and keeps no connection; without a path, the one that the settings name, which may be BigQuery."
+    def __new__(cls, path: str | Path | None = None):
+        if cls is Warehouse and path is None and backend() == "bigquery":
+            from nbprops.data.bigquery import BigQueryWarehouse
+            return object.__new__(BigQueryWarehouse)
+        return object.__new__(cls)
     def __init__(self, path: str | Path | None = None): # DuckDB file; default from the settings
         self.path = Path(path) if path else db_path()
     def __repr__(self) -> str: return f"Warehouse({self.path.name})"
@@ -315,8 +321,8 @@ def _migrate(self: Warehouse) -> list[str]: # GoogleSQL statements that were run
     return done
 
 def _ddl(sql: str) -> str:
-    "DDL for DuckDB: partitions and clusters are BigQuery's; a bare NUMERIC is 38 digits, 9 of them decimals."
-    return to_duckdb(full_numeric(sql.split("\nPARTITION BY")[0].split("\nCLUSTER BY")[0]))
+    "DDL for DuckDB: partitions and clusters are BigQuery's."
+    return to_duckdb(sql.split("\nPARTITION BY")[0].split("\nCLUSTER BY")[0])
 
 Warehouse.migrate = _migrate
 
@@ -380,7 +386,7 @@ def sql(query: str, # one GoogleSQL statement
         **params) -> pl.DataFrame: # values of @name
     "Query the published copy (the warehouse itself when none is published yet)."
     path = db_path().with_suffix(".snapshot.duckdb")
-    if not path.is_file(): return Warehouse().sql(query, **params)
+    if backend() == "bigquery" or not path.is_file(): return Warehouse().sql(query, **params)
     con = _connect(path, read_only=True)
     try: _run(con, "USE nba_predictions"); return _frame(con, to_duckdb(query), params)
     finally: con.close()
