@@ -219,6 +219,11 @@ def test_a_check_that_breaks_is_an_error_and_alone(world):
 
 # -- oracles -------------------------------------------------------------------
 
+def test_a_value_of_one_player_is_no_constant(own_world):
+    "Fails when a feature that one player alone has counts as the same for everybody."
+    own_world.sql(f"UPDATE {STORE} SET avg_points_vs_opponent = NULL WHERE game_date = @d AND player_lookup <> (SELECT MIN(player_lookup) FROM {STORE} WHERE game_date = @d)", d=DAY)
+    assert ask_at(own_world, "feature_constants").verdict == "OK"
+
 def test_label_level_equals_its_formula(world):
     "Oracle in numpy and scipy: the t over game days, told as the normal deviate that is as rare."
     from scipy.stats import norm, t
