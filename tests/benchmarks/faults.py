@@ -119,7 +119,7 @@ def again(folder: Path, checks: list[str]) -> None:
     (folder/"season.json").write_text(json.dumps(clean | dict(findings=kept, asked_again=sorted({*clean.get("asked_again", []), *checks}))))
     print(len(clean["findings"]), "findings before,", len(kept), "after")
 
-TRUE = {"family_age": "a model is judged on seven dates after its window, so it is eight days old when it is made and twenty-one when it is replaced; or every retrain was rejected",
+TRUE = {"family_age": "a model is judged on seven dates after its window, so it is eight to ten days old when it is made and up to twenty-four when it is replaced; or every retrain was rejected",
         "model_state": "by the league's own truth 42 % of the picks of the production model lay on the right side of the true median",
         "identity": "a trade of the league that one feed heard of a day later", "feature_quality": "the first week with feature rows: a tenth of the slate lacks a required feature",
         "pvl": "the first two slates after the break: the model lay 1.6 and 1.8 points under the league's true expectation, twice as far as before", "direction_share": "the same two slates"}
