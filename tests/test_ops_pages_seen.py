@@ -7,7 +7,7 @@ from tests.player import run
 
 pytestmark = [pytest.mark.full, pytest.mark.skipif(CHROMIUM is None, reason="install Debian's chromium to look at the pages")]
 MADE = {"daily_validation": "report daily-validation --date 2026-02-10", "handoff": "handoff --date 2026-02-11", "daily_signal": "report daily-signal --date 2026-02-10", "weekly_performance": "report weekly --date 2026-02-10",
-        "window_investigation": "investigate window --base 2025-11-02:2026-01-08 --wide 2025-11-02:2026-01-31 --budget 20s --light"}
+        "window_investigation": "investigate window --base 2025-11-02:2026-01-08 --wide 2025-11-02:2026-01-31 --budget 60s --light"}
 
 @pytest.fixture(scope="module")
 def shelf(played, tmp_path_factory):

@@ -90,7 +90,7 @@ def change_list(d: Day) -> Html:
 # %% ../../nbs/ops/65_daily_page.ipynb #79b60ff4
 def todo_list(d: Day) -> Html:
     "Commands, each once, in the order of the findings."
-    seen = dict.fromkeys(f["detail"].get("command") for f in d.findings if f["detail"].get("command"))
+    seen = dict.fromkeys(c for f in d.findings if f["detail"].get("command") for c in f["detail"]["command"].split("; "))
     return items([command(c) for c in seen], "Nothing. Enjoy the coffee.")
 
 # %% ../../nbs/ops/65_daily_page.ipynb #266bbf6f

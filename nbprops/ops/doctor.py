@@ -125,10 +125,10 @@ def _daily(wh, store) -> tuple:
 # %% ../../nbs/ops/68f_doctor.ipynb #f56d1325
 @probe("validation")
 def _validation(wh, store) -> tuple:
-    from nbprops.ops.findings import standing
-    last = wh.sql("SELECT MAX(game_date) AS d FROM nba_orchestration.validation_results")["d"][0]
-    if last is None: return "ABSENT", "no day has been validated", "nbprops validate daily"
-    left = standing(wh, last - timedelta(days=6), last).filter("is_open")
+    from nbprops.ops.report_index import newest_answers
+    week = newest_answers(wh, 6)
+    if week.is_empty(): return "ABSENT", "no day has been validated", "nbprops validate daily"
+    last, left = week["game_date"].max(), week.filter("is_open")
     grave = left.filter(verdict_now="CRIT")
     return ("STALE" if grave.height else "OK"), f"newest {last}: of its week {grave.height} critical and {left.height - grave.height} lesser findings are open", f"nbprops report daily-validation --date {grave['game_date'].max()}" if grave.height else ""
 

@@ -61,7 +61,7 @@ def link(path: str, words: str) -> Html:
 # %% ../../nbs/ops/66b_report_index.ipynb #47e453fe
 def one_line(r: dict) -> Html:
     "A finding in a line: which, when, what, and what usually causes it."
-    reason = (r["reason"] or "").split(";")[0]
+    reason = "; ".join(x for x in ((r["reason"] or "").split(";")[0], (r["note"] or "").split("; ")[0][:120]) if x)
     return Html(f"{badge(r['verdict'])} <strong>{escape(r['check_id'])}</strong> {escape(f'on {spans(r['days'])}: {reason}. {r['cause'] or ''}')}")
 
 def head(answers: pl.DataFrame) -> Html:
@@ -72,11 +72,11 @@ def head(answers: pl.DataFrame) -> Html:
     mine = answers.filter(pl.col("game_date") == day)
     words = f"{left.height} finding{'s' * (left.height != 1)} open: {', '.join(left['check_id'].head(4))}{' and others' * (left.height > 4)}" if left.height else "Nothing is open"
     below = f"The seven days up to {day}; on that day itself {mine.filter('is_open').height or 'no'} check{'s' * (mine.filter('is_open').height != 1)} found something wrong, of {mine.filter(pl.col('verdict_now') != 'NOT_APPLICABLE').height} asked."
-    todo = dict.fromkeys(c for c in left["command"] if c)
+    todo = dict.fromkeys(c for line in left["command"] if line for c in line.split("; "))
     verdict = worst([*mine["verdict_now"], *week.filter("is_open")["verdict_now"]])
-    return banner(verdict, words, kicker="nbprops reports", below=below, open=items([one_line(r) for r in left.iter_rows(named=True)], "nothing"), no_longer_found=items([one_line(r) for r in gone.iter_rows(named=True)], "nothing has fired and gone"), what_to_do=items([command(c) for c in todo][:4], "nothing"))
+    return banner(verdict, words, kicker="nbprops reports", below=below, open=items([one_line(r) for r in left.iter_rows(named=True)], "nothing"), no_longer_found=items([one_line(r) for r in gone.iter_rows(named=True)], "nothing has fired and gone"), what_to_do=items([command(c) for c in todo][:5], "nothing"))
 
-# %% ../../nbs/ops/66b_report_index.ipynb #408761eb
+# %% ../../nbs/ops/66b_report_index.ipynb #82e70596
 def _card(r: dict, made: dict[date, str]) -> str:
     "A finding with the pages of its days."
     days = Html(", ".join(link(made[d], str(d)) if d in made else str(d) for d in r["days"]))
