@@ -7,7 +7,7 @@ __all__ = []
 from .declare import declare
 
 # %% ../../nbs/data/10a_inputs.ipynb #6744df98
-declare("nba_raw.nbac_schedule", key="game_id", partition="game_date", doc="Games as a feed announces them.", columns="""
+declare("nba_raw.nbac_schedule", key="game_id", partition="game_date", moves=True, doc="Games as a feed announces them.", columns="""
     STRING!: game_id, nba_game_id, season (id, league id, "2025-26"); home_team_tricode, away_team_tricode (team)
     DATE!: game_date (Eastern date)
     TIMESTAMP: game_start_utc (latest known tip-off; NULL when no feed gives it), first_game_start_utc (the first one held, when it moved);
@@ -104,7 +104,7 @@ declare("nba_raw.expected_lineups", key="snapshot_timestamp team_abbr player_loo
     """)
 
 # %% ../../nbs/data/10a_inputs.ipynb #98c42828
-declare("nba_reference.nba_schedule", key="game_id", partition="game_date", doc="The schedule that everything else reads.", columns="""
+declare("nba_reference.nba_schedule", key="game_id", partition="game_date", moves=True, doc="The schedule that everything else reads.", columns="""
     STRING!: game_id, season, away_team_tricode, home_team_tricode
     DATE!: game_date (Eastern date)
     TIMESTAMP: game_start_utc (latest known tip-off), first_game_start_utc (when it moved); tip_known_at (when the latest tip-off was given)

@@ -107,6 +107,7 @@ class Table:
     doc: str
     columns: tuple[Column, ...] # declared and audit columns
     declared: int             # how many of them were declared
+    moves: bool = False       # whether a key may move to another partition: a game that was postponed
     @property
     def dataset(self) -> str: return self.name.split(".")[0]
     @cached_property
@@ -132,12 +133,13 @@ def declare(name: str, # dataset.table
             partition: str | None = None, # date column
             writer: str = "phase-2 loader",
             doc: str = "", # one sentence for the data dictionary
+            moves: bool = False, # a key may move to another partition; such a table is small, and merged as a whole
            ) -> Table:
     "Declare a table and remember it in `TABLES`."
     cols = parse_columns(columns)
     given = {c.name for c in cols}
     audit = RAW_AUDIT if name.startswith("nba_raw.") else BUILD_AUDIT
-    TABLES[name] = Table(name, tuple(key.split()), partition, writer, doc, cols + tuple(c for c in audit if c.name not in given), len(cols))
+    TABLES[name] = Table(name, tuple(key.split()), partition, writer, doc, cols + tuple(c for c in audit if c.name not in given), len(cols), moves)
     missing = [k for k in (*key.split(), partition) if k and k not in given]
     if missing: raise Refusal(f"{name}: {missing} is no column", "key and partition must be declared columns", "")
     return TABLES[name]

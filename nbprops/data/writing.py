@@ -13,15 +13,16 @@ from .declare import Column
 from .tables import Table, conform, table
 
 # %% auto #0
-__all__ = ['merge_statement', 'bounds', 'count_statement', 'twice_statement', 'with_audit', 'quarantine_rows',
+__all__ = ['merge_statement', 'clear_statement', 'bounds', 'count_statement', 'twice_statement', 'with_audit', 'quarantine_rows',
            'with_quarantine_id', 'sift', 'Transaction', 'prove_unique', 'write_rows', 'cast', 'typed_select',
            'breached']
 
 # %% ../../nbs/data/11c_writing.ipynb #18cfea0a
-def _same(cols: list[str], # columns to compare
+def _same(t: Table, cols: list[str], # columns to compare
          ) -> str: # GoogleSQL condition on t and s
-    "Null-safe equality of columns."
-    return " AND ".join(f"t.{c} IS NOT DISTINCT FROM s.{c}" for c in cols) or "TRUE"
+    "Null-safe equality of columns; arrays, which have no equality, are compared as text."
+    alike = lambda c: f"TO_JSON_STRING(t.{c}) = TO_JSON_STRING(s.{c})" if t.column(c).type.startswith("ARRAY") else f"t.{c} IS NOT DISTINCT FROM s.{c}"
+    return " AND ".join(map(alike, cols)) or "TRUE"
 
 def _on(t: Table) -> str:
     "Join condition on the natural key; plain equality where NULL cannot occur."
@@ -31,22 +32,25 @@ def _on(t: Table) -> str:
 # %% ../../nbs/data/11c_writing.ipynb #785df563
 def merge_statement(t: Table, # target
                     cols: list[str], # columns of the staged frame
-                    delete_missing: bool = False, # remove target rows in [@start, @end] that are not staged
+                    where: str = "TRUE", # the partitions that the staged rows lie in, from `bounds`
                    ) -> str: # GoogleSQL
     "MERGE staged rows into a table on its natural key; equal rows are left alone."
     content = [c for c in cols if c in t.content and c not in t.key]
     declared = {c.name for c in t.columns[:t.declared]}
     sets = [c for c in cols if c not in t.key and (c != "created_at" or c in declared)]
-    gone = f"\nWHEN NOT MATCHED BY SOURCE AND t.{t.partition} BETWEEN @start AND @end THEN DELETE" if delete_missing else ""
-    return (f"MERGE INTO {t.name} AS t USING staged AS s ON {_on(t)}\n"
-            f"WHEN MATCHED AND NOT ({_same(content)}) THEN UPDATE SET {', '.join(f'{c} = s.{c}' for c in sets) or f'{t.key[0]} = s.{t.key[0]}'}\n"
-            f"WHEN NOT MATCHED THEN INSERT ({', '.join(cols)}) VALUES ({', '.join(f's.{c}' for c in cols)}){gone}")
+    return (f"MERGE INTO {t.name} AS t USING staged AS s ON {_on(t)}{'' if where == 'TRUE' else f' AND {where}'}\n"
+            f"WHEN MATCHED AND NOT ({_same(t, content)}) THEN UPDATE SET {', '.join(f'{c} = s.{c}' for c in sets) or f'{t.key[0]} = s.{t.key[0]}'}\n"
+            f"WHEN NOT MATCHED THEN INSERT ({', '.join(cols)}) VALUES ({', '.join(f's.{c}' for c in cols)})")
+
+def clear_statement(t: Table) -> str: # GoogleSQL
+    "DELETE what lies in [@start, @end] and is not staged."
+    return f"DELETE FROM {t.name} AS t WHERE t.{t.partition} BETWEEN @start AND @end AND NOT EXISTS (SELECT 1 FROM staged AS s WHERE {_on(t)})"
 
 # %% ../../nbs/data/11c_writing.ipynb #86e1e9a9
 def bounds(t: Table, frame: pl.DataFrame, # rows to write
           ) -> tuple[str, dict]: # GoogleSQL condition on t, its parameters
     "What bounds a statement to the partitions of a frame."
-    if not t.partition or not frame.height: return "TRUE", {}
+    if not t.partition or t.moves or not frame.height: return "TRUE", {}
     if frame[t.partition].null_count() == frame.height: return f"t.{t.partition} IS NULL", {}
     undated = f" OR t.{t.partition} IS NULL" if frame[t.partition].null_count() else ""
     return f"(t.{t.partition} BETWEEN @lo AND @hi{undated})", {"lo": frame[t.partition].min(), "hi": frame[t.partition].max()}
@@ -57,7 +61,7 @@ def count_statement(t: Table, cols: list[str], # columns of the staged rows
                    ) -> str: # GoogleSQL; matched, present
     "How many staged rows have a row with their key, and how many are there as they are."
     content = [c for c in cols if c in t.content]
-    return f"SELECT COUNT(*) AS matched, COUNTIF({_same(content)}) AS present FROM {t.name} AS t JOIN staged AS s ON {_on(t)} WHERE {where}"
+    return f"SELECT COUNT(*) AS matched, COUNTIF({_same(t, content)}) AS present FROM {t.name} AS t JOIN staged AS s ON {_on(t)} WHERE {where}"
 
 def twice_statement(t: Table, where: str) -> str: # GoogleSQL; n
     "How many keys of some partitions occur twice."
@@ -175,8 +179,9 @@ def _merge_staged(self: Transaction, t: Table, cols: list[str], n: int, # column
     matched, present = self.sql(count_statement(t, cols, where), **lim).row(0)
     if mode == "append" and matched: raise Refusal(f"{matched} rows are in {t.name} already", "the table is append-only", "nothing was changed")
     names = ", ".join(cols)
-    if not matched and not replace: self.change(f"INSERT INTO {t.name} ({names}) SELECT {names} FROM staged") # nothing to merge with
-    elif present < n or replace: self.change(merge_statement(t, cols, bool(replace)), **({"start": replace[0], "end": replace[1]} if replace else {}))
+    if not matched: self.change(f"INSERT INTO {t.name} ({names}) SELECT {names} FROM staged") # nothing to merge with
+    elif present < n: self.change(merge_statement(t, cols, where), **lim)
+    if replace: self.change(clear_statement(t), start=replace[0], end=replace[1])
     prove_unique(self, t, where, lim)
     return present
 
@@ -184,6 +189,7 @@ Transaction.merge_staged = _merge_staged
 
 def write_rows(tx: Transaction, t: Table, frame: pl.DataFrame, mode: str = "merge", replace: tuple[date, date] | None = None) -> int: # rows already present
     "Stage rows and merge them into a table."
+    if not frame.height and not replace: return 0
     tx.stage(t, frame)
     return tx.merge_staged(t, frame.columns, frame.height, *bounds(t, frame), mode, replace)
 
@@ -233,7 +239,9 @@ Transaction.read = _tx_read
 # %% ../../nbs/data/11c_writing.ipynb #0d320c7b
 def cast(c: Column, value: str, # GoogleSQL
         ) -> str: # GoogleSQL
-    "A value in the type of a column; decimals are rounded half away from zero, and to nine digits before that."
+    "A value in the type of a column; decimals are rounded half away from zero, and to nine digits before that; an array is cast value by value."
+    if value == "NULL": return f"CAST(NULL AS {c.type})"
+    if m := re.fullmatch(r"ARRAY<(\w+)>", c.type): return f"ARRAY(SELECT CAST(e AS {m[1]}) FROM UNNEST({value}) AS e WITH OFFSET AS o ORDER BY o)"
     if m := re.fullmatch(r"NUMERIC\(\d+,(\d+)\)", c.type): return f"ROUND(CAST({value} AS NUMERIC), {m[1]})"
     return f"CAST({value} AS {c.type})"
 
@@ -243,7 +251,8 @@ def typed_select(tx: Transaction, t: Table, query: str, params: dict, # GoogleSQ
     have = tx.columns_of(query, **params)
     shape = with_audit(t, conform(t.name, pl.DataFrame({c: [None] for c in have})))
     kinds, fill = {c.name: c for c in t.columns}, {f"fill_{c}": shape[c][0] for c in shape.columns if c not in have}
-    cols = ", ".join(f"{cast(kinds[c], ('q.' if c in have else '@fill_') + c)} AS {c}" for c in shape.columns)
+    value = lambda c: f"q.{c}" if c in have else "NULL" if fill[f"fill_{c}"] is None else f"@fill_{c}"
+    cols = ", ".join(f"{cast(kinds[c], value(c))} AS {c}" for c in shape.columns)
     return f"SELECT {cols} FROM ({query}) AS q", params | fill, shape.columns
 
 # %% ../../nbs/data/11c_writing.ipynb #7ce79201
