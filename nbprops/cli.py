@@ -91,11 +91,13 @@ def _refuse_writing(script: str) -> None:
 
 # %% ../nbs/70_cli.ipynb #f754a560
 @app.command()
-def migrate(as_json: AsJson = False) -> None:
+def migrate(dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the statements, and run none.")] = False, as_json: AsJson = False) -> None:
     "Create the warehouse, or bring it to the declared shape."
     from nbprops.data.warehouse import Warehouse
-    done = Warehouse().migrate()
-    show({"statements": done} if as_json else f"{len(done)} statements run" + ("" if done else ": nothing to do"), as_json)
+    done = Warehouse().migrate(dry_run=dry_run)
+    if as_json: return show({"statements": done, "dry_run": dry_run}, True)
+    for s in done if dry_run else (): print(f"{s};\n")
+    print(f"{len(done)} statements {'to run' if dry_run else 'run'}" + ("" if done else ": nothing to do"))
 
 @app.command()
 def tables(name: Annotated[Optional[str], typer.Argument(help="One table; default: all.")] = None, as_json: AsJson = False) -> None:
@@ -106,18 +108,28 @@ def tables(name: Annotated[Optional[str], typer.Argument(help="One table; defaul
 
 # %% ../nbs/70_cli.ipynb #b4e4a30e
 @app.command()
-def query(sql: Annotated[Optional[str], typer.Argument(help="One GoogleSQL statement.")] = None, file: Annotated[Optional[Path], typer.Option(help="A script; each answer is printed under its comment.")] = None, write: bool = typer.Option(False, "--write", help="Also run statements that add or remove rows."), as_json: AsJson = False) -> None:
+def query(sql: Annotated[Optional[str], typer.Argument(help="One GoogleSQL statement.")] = None, file: Annotated[Optional[Path], typer.Option(help="A script; each answer is printed under its comment.")] = None, write: bool = typer.Option(False, "--write", help="Also run statements that add or remove rows."), dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what each statement would read and cost, and run none.")] = False, as_json: AsJson = False) -> None:
     "Ask the warehouse in GoogleSQL."
     from nbprops.data.warehouse import Warehouse
     if (sql is None) == (file is None): raise Refusal("Give one statement or --file", "", 'nbprops query "SELECT 1"')
     if file and not file.is_file(): raise Refusal(f"No file {file}", "", "check the path")
     script = file.read_text(encoding="utf-8") if file else sql
     if not write: _refuse_writing(script)
+    if dry_run: return _estimates(script, as_json)
     answers = Warehouse().script(script)
     if as_json: return show([{"comment": c, "sql": s, "rows": plain(a)} for c, s, a in answers], True)
     for comment, _, answer in answers:
         if comment: print(f"-- {comment}")
         print("done") if not answer.columns else show(answer, False)
+
+# %% ../nbs/70_cli.ipynb #7f4f1e0c
+def _estimates(script: str, as_json: bool) -> None:
+    "What the statements of a script would cost."
+    from nbprops.data.warehouse import Warehouse, statements
+    wh = Warehouse()
+    found = [(s, wh.estimate(s)) for _, s in statements(script)]
+    if as_json: return show([{"sql": s, "estimate": plain(e)} for s, e in found], True)
+    for _, e in found: print(e)
 
 # %% ../nbs/70_cli.ipynb #8936f410
 app.add_typer(registry_app, name="registry")

@@ -7,7 +7,12 @@ from hypothesis import HealthCheck, settings
 settings.register_profile("house", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 settings.load_profile("house")
 
+def pytest_addoption(parser):
+    parser.addoption("--backend", default="duckdb", choices=["duckdb", "bigquery"], help="where the warehouses of the tests lie; bigquery is the emulator on loopback")
+
 def pytest_configure(config):
+    config.addinivalue_line("markers", "bigquery: runs on the BigQuery emulator")
+    config.addinivalue_line("markers", "embedded: is about the embedded warehouse as a file, and has no meaning elsewhere")
     if not os.environ.get("NBPROPS_TRANSLATIONS"): # one memory for the hundreds of homes of a run; processes of the run inherit it
         config.translations = tempfile.TemporaryDirectory()
         os.environ["NBPROPS_TRANSLATIONS"] = f"{config.translations.name}/run.translations"
@@ -19,10 +24,27 @@ def pytest_unconfigure(config):
 
 def pytest_collection_modifyitems(items):
     items.sort(key=lambda i: ("played" not in getattr(i, "fixturenames", ()), i.path.stem != "test_notebooks")) # the longest first
+    if items and items[0].config.getoption("--backend") == "bigquery":
+        for item in items:
+            if "embedded" in item.keywords: item.add_marker(pytest.mark.skip(reason="about the embedded warehouse"))
     data = os.environ.get("NBPROPS_DATA", "")
     if data and Path(data).is_dir(): return
     for item in items:
         if "real" in item.keywords: item.add_marker(pytest.mark.skip(reason="set NBPROPS_DATA to the folder of real feeds"))
+
+@pytest.fixture(scope="session")
+def bigquery(tmp_path_factory):
+    "A running emulator of BigQuery; every project that is named begins as an empty, migrated one."
+    from tests.emulators import bigquery as B
+    if why := B.install(): pytest.skip(why)
+    with B.running(tmp_path_factory.mktemp("bigquery")/"data") as e: yield e
+
+@pytest.fixture(scope="session", autouse=True)
+def everything_in_bigquery(request):
+    "With --backend bigquery, a warehouse at a path is a project of the emulator."
+    if request.config.getoption("--backend") == "duckdb": yield; return
+    from tests.emulators.bigquery import instead_of_files
+    with instead_of_files(request.getfixturevalue("bigquery")): yield
 
 @pytest.fixture(autouse=True)
 def own_home(tmp_path, monkeypatch):

@@ -13,7 +13,8 @@ from pathlib import Path
 import polars as pl
 from ..settings import Broken, Counts, Refusal, backend, db_path
 from .dialect import statements, to_duckdb
-from .tables import TABLES, Table, add_column_statement, create_statement
+from .declare import Column
+from .tables import TABLES, Table, additions
 from .writing import Transaction, cast
 
 # %% ../../nbs/data/12_warehouse.ipynb #03774801
@@ -302,18 +303,26 @@ def _refuse_older(con, path: Path) -> None:
     _KNOWN.add(mark)
 
 # %% ../../nbs/data/12_warehouse.ipynb #320f3831
-def _migrate(self: Warehouse) -> list[str]: # GoogleSQL statements that were run
-    "Create or upgrade: additive, idempotent."
+def _live(con) -> dict[str, dict[str, str]]: # table -> column -> type
+    "The columns that a file has."
+    out = {}
+    for s, t, c, k in _run(con, "SELECT table_schema, table_name, column_name, data_type FROM information_schema.columns WHERE table_catalog = current_database()"): out.setdefault(f"{s}.{t}", {})[c] = k
+    return out
+
+def _alike(have: str, c: Column) -> bool:
+    "Whether DuckDB's name of a type is that of a column."
+    return have.replace("TIMESTAMP WITH TIME ZONE", "TIMESTAMPTZ") == c.duck
+
+def _migrate(self: Warehouse, dry_run: bool = False) -> list[str]: # GoogleSQL statements
+    "Create or upgrade, or say what that would run: additive, idempotent."
+    if dry_run and not self.path.exists(): return additions({}, _alike)
     try: self.path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as e: raise Refusal(f"The folder {self.path.parent} cannot be made", type(e).__name__, "set NBPROPS_HOME to a folder you may write") from None
-    con, done = _connect(self.path, create=True), []
+    con = _connect(self.path, create=True)
     try:
-        live = {}
-        for s, t, c in _run(con, "SELECT table_schema, table_name, column_name FROM information_schema.columns WHERE table_catalog = current_database()"): live.setdefault(f"{s}.{t}", set()).add(c)
+        done = additions(_live(con), _alike)
+        if dry_run: return done
         for ds in sorted({t.dataset for t in TABLES.values()}): _run(con, f"CREATE SCHEMA IF NOT EXISTS {ds}")
-        for t in TABLES.values():
-            if t.name not in live: done.append(create_statement(t))
-            else: done += [add_column_statement(t, c) for c in t.columns if c.name not in live[t.name]]
         _run(con, "BEGIN")
         for s in done: _run(con, _ddl(s))
         _run(con, "COMMIT")
@@ -335,6 +344,14 @@ def _sql(self: Warehouse,
     with self.transaction() as tx: return tx.sql(query, **params)
 
 Warehouse.sql = _sql
+
+# %% ../../nbs/data/12_warehouse.ipynb #06ea8595
+def _estimate(self: Warehouse, query: str, **params) -> str:
+    "What a query would cost; here, that it could be run."
+    with self.transaction() as tx: n = len(tx.columns_of(query, **params))
+    return f"This would answer with {n} columns; the embedded warehouse bills nothing."
+
+Warehouse.estimate = _estimate
 
 # %% ../../nbs/data/12_warehouse.ipynb #d1a1ec82
 def _read(self: Warehouse, name: str, *args, **kwargs) -> pl.DataFrame:

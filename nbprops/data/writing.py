@@ -240,7 +240,7 @@ Transaction.read = _tx_read
 def cast(c: Column, value: str, # GoogleSQL
         ) -> str: # GoogleSQL
     "A value in the type of a column; decimals are rounded half away from zero, and to nine digits before that; an array is cast value by value."
-    if value == "NULL": return f"CAST(NULL AS {c.type})"
+    if value == "NULL": return f"CAST(NULL AS {c.type.split('(')[0]})"
     if m := re.fullmatch(r"ARRAY<(\w+)>", c.type): return f"ARRAY(SELECT CAST(e AS {m[1]}) FROM UNNEST({value}) AS e WITH OFFSET AS o ORDER BY o)"
     if m := re.fullmatch(r"NUMERIC\(\d+,(\d+)\)", c.type): return f"ROUND(CAST({value} AS NUMERIC), {m[1]})"
     return f"CAST({value} AS {c.type})"

@@ -83,3 +83,28 @@ def running(folder: Path):
     e = Emulator(folder)
     try: yield e
     finally: e.kill()
+
+def project_of(path: Path) -> str:
+    "The project that stands for a warehouse file."
+    from nbprops.settings import sha256_of
+    return f"p{sha256_of(str(Path(path).resolve()))[:16]}"
+
+@contextmanager
+def instead_of_files(e: Emulator):
+    "Let every warehouse at a path be a project of the emulator, in this process."
+    import pytest
+    from dataclasses import replace
+    from nbprops.data import bigquery as bq, warehouse
+    from nbprops.settings import db_path
+    class InProject(bq.BigQueryWarehouse):
+        "A project in the place of a file."
+        def __init__(self, path=None):
+            self.at = Path(path) if path else db_path()
+            super().__init__(where=replace(bq.place(), project=project_of(self.at)))
+        @property
+        def path(self): return self.at
+        def migrate(self, dry_run=False): return [] if bq._label(self.jobs) == bq.shape() else super().migrate(dry_run)
+    with pytest.MonkeyPatch.context() as mp:
+        for k, v in e.settings().items(): mp.setenv(k, v)
+        mp.setattr(warehouse.Warehouse, "__new__", lambda cls, *a, **k: object.__new__(InProject if cls is warehouse.Warehouse else cls))
+        yield
