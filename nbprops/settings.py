@@ -85,10 +85,10 @@ def store_uri() -> str:
     "Root of the artefact store: `MODEL_STORE_URI`, default `models` inside `home()`."
     return os.environ.get("MODEL_STORE_URI") or str(home()/"models")
 
-# %% ../nbs/01_settings.ipynb #25f1c3a5
+# %% ../nbs/01_settings.ipynb #09e32728
 def reports_uri() -> str:
     "Where reports belong: `NBPROPS_REPORTS`, a folder or an address with `://`, default `reports` inside `home()`."
-    return (os.environ.get("NBPROPS_REPORTS") or str(home()/"reports")).rstrip("/")
+    return os.environ.get("NBPROPS_REPORTS") or str(home()/"reports")
 
 # %% ../nbs/01_settings.ipynb #50c1515f
 def real_data() -> Path | None:

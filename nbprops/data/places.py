@@ -139,6 +139,7 @@ class Other:
 def _write(self: Other, rel: str, data: bytes, generation: str | None = None) -> str:
     "As for a folder; nothing can be bound to a generation except that there is none."
     if generation not in (None, NEW): raise Refusal(f"{rel} cannot be replaced safely here", f"{self.fs.protocol if isinstance(self.fs.protocol, str) else self.fs.protocol[0]} cannot compare and swap", "use a folder or gs://BUCKET")
+    if generation == NEW and self.exists(rel): raise lost(rel) # not every file system minds the mode below
     self.fs.makedirs(self.at(rel).rsplit("/", 1)[0], exist_ok=True)
     try: self.fs.pipe_file(self.at(rel), data, mode="create" if generation == NEW else "overwrite")
     except FileExistsError: raise lost(rel) from None
