@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['ET', 'Refusal', 'Broken', 'parse_instant', 'replay_now', 'now', 'clock', 'today', 'home', 'db_path', 'backend',
-           'store_uri', 'real_data', 'build_commit', 'canonical_json', 'sha256_of', 'Counts', 'one_or_none', 'plain']
+           'store_uri', 'reports_uri', 'real_data', 'build_commit', 'canonical_json', 'sha256_of', 'Counts',
+           'one_or_none', 'plain']
 
 # %% ../nbs/01_settings.ipynb #b1453b22
 import hashlib, json, os, subprocess
@@ -91,6 +92,11 @@ def backend() -> str: # duckdb or bigquery
 def store_uri() -> str:
     "Root of the artefact store: `MODEL_STORE_URI`, default `models` inside `home()`."
     return os.environ.get("MODEL_STORE_URI") or str(home()/"models")
+
+# %% ../nbs/01_settings.ipynb #09e32728
+def reports_uri() -> str:
+    "Where reports belong: `NBPROPS_REPORTS`, a folder or an address with `://`, default `reports` inside `home()`."
+    return os.environ.get("NBPROPS_REPORTS") or str(home()/"reports")
 
 # %% ../nbs/01_settings.ipynb #50c1515f
 def real_data() -> Path | None:

@@ -157,11 +157,12 @@ def attribution(s: Story) -> str:
 def daily_report(day: date, wh: Warehouse | None = None, out: Path | None = None) -> dict: # verdict and paths
     "Validate a day and write its report."
     from nbprops.ops.checks import validate_daily
+    from nbprops.ops.delivery import address, reports_folder
     from nbprops.ops.reports import run_report
     wh = wh or Warehouse()
     report = validate_daily(wh, day)
-    notebook, html = run_report("daily_validation", {"game_date": str(day)}, out or home()/"reports"/str(day))
-    return {"verdict": report.verdict, "sentence": str(report).splitlines()[0], "notebook": str(notebook), "html": str(html)}
+    notebook, html = run_report("daily_validation", {"game_date": str(day)}, out or reports_folder()/str(day))
+    return {"verdict": report.verdict, "sentence": str(report).splitlines()[0], "notebook": address(notebook), "html": address(html)}
 
 def _kept(store: Store, row: dict, html: Path) -> dict: # stored, stored_note
     "Where the card lies beside its model; a store that may not be written is said."
@@ -173,21 +174,23 @@ def _kept(store: Store, row: dict, html: Path) -> dict: # stored, stored_note
 def gate_card(model_id: str, out: Path | None = None) -> dict: # paths
     "Write the gate card of a registered model, and keep it beside the model."
     from nbprops.model.registry import Registry
+    from nbprops.ops.delivery import address, reports_folder
     from nbprops.ops.reports import run_report
     store = Store()
     row = Registry(Warehouse(), store).get(model_id) # an unknown model is refused before anything is written
-    notebook, html = run_report("gate_card", {"model_id": model_id}, out or home()/"reports"/"models")
-    return {"model_id": model_id, "notebook": str(notebook), "html": str(html)} | _kept(store, row, html)
+    notebook, html = run_report("gate_card", {"model_id": model_id}, out or reports_folder()/"models")
+    return {"model_id": model_id, "notebook": address(notebook), "html": address(html)} | _kept(store, row, html)
 
 # %% ../nbs/69_story.ipynb #2037adcb
 def reports(s: Story) -> str:
     "Daily validation report and gate card, as notebook and HTML."
+    from nbprops.ops.delivery import address
     from nbprops.ops.report_index import write_index
     s.wh.publish()
     with clock(AFTERWARDS):
         s.found["daily"] = daily_report(SERVED[1], s.wh)
         s.found["card"] = gate_card(s.models["wide"].bundle.model_id)
-        s.found["index"] = str(write_index(s.wh))
+        s.found["index"] = address(write_index(s.wh))
     return f"daily validation {s.found['daily']['verdict']}, gate card of the wide model"
 
 # %% ../nbs/69_story.ipynb #24f42e5a

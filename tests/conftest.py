@@ -50,7 +50,7 @@ def everything_in_bigquery(request):
 def own_home(tmp_path, monkeypatch):
     "Every test has a home of its own and no inherited clock."
     monkeypatch.setenv("NBPROPS_HOME", str(tmp_path/"home"))
-    for name in ("NBPROPS_NOW", "NBPROPS_DB", "MODEL_STORE_URI", "CATBOOST_V9_MODEL_PATH", "BUILD_COMMIT_SHA", "NBPROPS_SLACK_URL", "NBPROPS_EMAIL_URL", "NBPROPS_SMS_URL"): monkeypatch.delenv(name, raising=False)
+    for name in ("NBPROPS_NOW", "NBPROPS_DB", "MODEL_STORE_URI", "NBPROPS_REPORTS", "STORAGE_EMULATOR_HOST", "CATBOOST_V9_MODEL_PATH", "BUILD_COMMIT_SHA", "NBPROPS_SLACK_URL", "NBPROPS_EMAIL_URL", "NBPROPS_SMS_URL"): monkeypatch.delenv(name, raising=False)
 
 @pytest.fixture
 def say(capsys):

@@ -224,7 +224,7 @@ def test_same_name_twice_is_refused(reg):
 def test_manifest_failure_rolls_the_registry_back(reg, monkeypatch):
     "Fails when the registry moves although its manifest could not be written."
     m = enter(reg, 1); before = everything(reg)
-    def broken(self, rel, obj): raise OSError("disk full")
+    def broken(self, rel, obj, generation=None): raise OSError("disk full")
     monkeypatch.setattr(Store, "put_json", broken)
     with pytest.raises(OSError): reg.enable(m)
     monkeypatch.undo()

@@ -5,6 +5,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 from hypothesis import given, settings, strategies as st
+from nbprops.data import places
 from nbprops.data.artifacts import Store
 from nbprops.data.warehouse import Warehouse
 from nbprops.model import moves, registry as R
@@ -253,7 +254,7 @@ def test_a_store_that_cannot_be_written_leaves_nothing(tmp_path, monkeypatch, nu
     "Fails when a full or read-only disk leaves a half-written file behind, or an error that nobody can read."
     store = Store(str(tmp_path/"s"))
     def full(path, data): Path(path).write_bytes(data[:2]); raise OSError(number, os.strerror(number))
-    monkeypatch.setattr(store.fs, "pipe_file", full, raising=False)
+    monkeypatch.setattr(places, "_pour", full)
     with pytest.raises(kind, match=word): store.put("catboost/v9_mae/a.cbm", b"trees")
     assert [p for p in tmp_path.rglob("*") if p.is_file()] == []
 
@@ -262,7 +263,7 @@ def test_a_store_that_cannot_be_written_leaves_nothing(tmp_path, monkeypatch, nu
 def test_a_file_that_cannot_be_read_is_a_sentence(tmp_path, monkeypatch, error, kind, words):
     "Fails when a store that is there and cannot be read ends in a traceback, or in words that blame the registry."
     store = Store(str(tmp_path/"s")); store.put("catboost/v9_mae/a.cbm", b"trees")
-    monkeypatch.setattr(store.fs, "cat_file", lambda *a, **k: (_ for _ in ()).throw(error))
+    monkeypatch.setattr(store.place, "read", lambda *a, **k: (_ for _ in ()).throw(error))
     with pytest.raises(kind, match=words) as e: store.get("catboost/v9_mae/a.cbm")
     assert type(e.value) is kind and e.value.mend and "Mend: " in str(e.value) and "\n" not in str(e.value)
 

@@ -306,7 +306,7 @@ def test_an_incumbent_that_cannot_be_loaded_does_not_freeze_its_family(after, do
     "Fails when an imported production row without a file, hash or feeds stops a retrain or a `gates run` of its family, or is passed over in silence."
     (wh, store), first, said = after, done[2], []
     wh.sql(f"UPDATE nba_predictions.model_registry SET {change}")
-    if why == "not in the store": store.fs.rm(f"{store.root}/catboost/v9_mae/{first.bundle.model_id}.cbm")
+    if why == "not in the store": store.remove(f"catboost/v9_mae/{first.bundle.model_id}.cbm")
     o = X.retrain(replace(ASK, seeds=1, seed=7, name="NEXT"), wh, store, said.append)
     paired = o.report["paired_incumbent"]
     assert (paired.verdict, paired.n, o.report.summary["incumbent"]) == ("INSUFFICIENT", 0, first.bundle.model_id) and o.verdict != "PROMOTE"

@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import date
 import pytest
 from nbprops.data.artifacts import Store
+from nbprops.data.places import Folder
 from nbprops.data.warehouse import Warehouse
 from nbprops.model import experiments as E
 from nbprops.model import retrain as X
@@ -19,6 +20,7 @@ import os, sys
 from dataclasses import replace
 from datetime import date
 from nbprops.data.artifacts import Store
+from nbprops.data.places import Folder
 from nbprops.data.warehouse import Warehouse
 from nbprops.model import experiments, manifest, moves, plans, retrain as X
 plans.feed_profile = lambda wh, windows: "box+rosters+team_box+shots+props+game_lines+injuries"
@@ -167,12 +169,12 @@ def test_a_name_is_written_once(house):
 def test_a_full_disk_ends_in_one_sentence(house, monkeypatch):
     "Fails when a disk that fills up during the upload leaves a row, a running experiment, or a traceback."
     wh, store = house
-    real = Store._replace_file
-    def full(self, rel, data):
+    real = Folder.write
+    def full(self, rel, data, generation=None):
         if rel.endswith(".cbm"): raise OSError(errno.ENOSPC, "No space left on device")
-        real(self, rel, data)
-    monkeypatch.setattr(Store, "_replace_file", full)
-    with pytest.raises(Broken, match="could not take .*No space left") as e: X.retrain(ASK, wh, store)
+        return real(self, rel, data, generation)
+    monkeypatch.setattr(Folder, "write", full)
+    with pytest.raises(Broken, match="could not be written to the store .*No space left") as e: X.retrain(ASK, wh, store)
     assert e.value.exit_code == 3 and experiments(wh)[0]["status"] == "failed" and Registry(wh, store).rows().height == 0
     monkeypatch.undo()
     assert Registry(wh, store).store_ls()["registered"].to_list() == [False]

@@ -73,10 +73,11 @@ def report_page(name: str, # of the report
                 params: dict, # of its notebook
                ) -> str | None: # path; None, and a sentence, without the report tools
     "The HTML page of a report, when the report tools are there."
+    from nbprops.ops.delivery import address
     from nbprops.ops.reports import need_tools, run_report
     try: need_tools()
     except Refusal as e: print(f"No page: {e}", file=sys.stderr); return None
-    return str(run_report(name, params)[1])
+    return address(run_report(name, params)[1])
 
 # %% ../../nbs/commands/71_base.ipynb #e049ad2f
 def negative(bad: bool) -> None:

@@ -75,10 +75,10 @@ def _words(w, family: str, rest: dict) -> str: # the command that repeats it
 def _written(experiment: str, record: dict) -> str: # path
     "The report as Markdown, beside the pages."
     from nbprops.model.window_record import markdown_of
-    from nbprops.settings import home
-    path = home()/"reports"/f"window_investigation_{experiment}.md"
+    from nbprops.ops.delivery import deliver, reports_folder
+    path = reports_folder()/f"window_investigation_{experiment}.md"
     path.parent.mkdir(parents=True, exist_ok=True); path.write_text(markdown_of(record), encoding="utf-8")
-    return str(path)
+    return deliver(path)[0]
 
 def _method(seeds: int | None, light: bool):
     "The method that the flags describe."
@@ -143,12 +143,13 @@ def windows_sweep(start: Annotated[str, typer.Option(help="Oldest training day, 
     from nbprops.settings import home
     if blocks < 1 or block_days < 1 or seeds < 1: raise Refusal("--blocks, --block-days and --seeds must be at least 1", "", "leave them out for 3, 9 and 5")
     if 0 in numbers(lengths, "lengths"): raise Refusal("A window of 0 days trains nothing", "", "leave the 0 out of --lengths")
+    from nbprops.ops.delivery import deliver, reports_folder
     wh, grid = Warehouse(), Grid(numbers(lengths, "lengths"), numbers(ages, "ages"), blocks, block_days)
     s = read_sweep(wh, day(start), day(end), family, grid, seeds, _method(None, light), feeds, _params(light))
     with progress(as_json) as tell: cells, spreads, line = run(s, tell)
     t, sentence = curve(cells, spreads, line), verdict_of(against_best(cells))
     e = keep_sweep(wh, s, t, sentence)
-    path = home()/"reports"/f"window_sweep_{e}.svg"; path.parent.mkdir(parents=True, exist_ok=True); draw(t).savefig(path)
+    path = reports_folder()/f"window_sweep_{e}.svg"; path.parent.mkdir(parents=True, exist_ok=True); draw(t).savefig(path); path = deliver(path)[0]
     if as_json: return show(dict(experiment_id=e, sentence=sentence, curve=t, picture=str(path)), True)
     frame_text(t.select("length", "age", "days", "rows", "error", "error_low", "error_high", "hit", "hit_low", "hit_high", "picks", "spread"))
     print(f"{sentence}\nPicture: {path}")

@@ -11,7 +11,7 @@ __all__ = ['MAY_BE_UNKNOWN', 'VERDICTS_SQL', 'FUTURE_SQL', 'GATES', 'OVERRIDES_S
 import threading
 import polars as pl
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import date, datetime
 from ..settings import Refusal, canonical_json, now, today
@@ -21,7 +21,7 @@ from ..data.writing import with_audit, write_rows
 from .families import Family, system_id_of
 from .policies import POLICIES, VARIANTS
 from .predictor import Bundle
-from .manifest import mend, publish
+from .manifest import mend, publish, settle
 from .states import HISTORY, REGISTRY, Registry, allowed, derived, row_of
 
 # %% ../../nbs/model/35c_moves.ipynb #4591aa4f
@@ -29,8 +29,14 @@ _one_at_a_time = threading.RLock()
 
 @contextmanager
 def opened(self: Registry) -> Iterator[Registry]:
-    "This registry inside one transaction; one at a time."
-    with _one_at_a_time, self.wh.transaction() as tx: yield replace(self, wh=tx)
+    "This registry inside one transaction; one at a time. Manifests written in it are compared again after its end."
+    touched = set()
+    try:
+        with _one_at_a_time, self.wh.transaction() as tx: yield replace(self, wh=tx, touched=touched)
+    except Exception:
+        with suppress(Refusal): settle(self, touched) # the next command mends what this one could not
+        raise
+    settle(self, touched)
 
 @contextmanager
 def kept(here: Registry, *families: str) -> Iterator[None]:

@@ -19,6 +19,7 @@ from datetime import timedelta
 from pathlib import Path
 from ..settings import Broken, Refusal, canonical_json, home
 from ..data.artifacts import Store
+from ..data.places import Folder
 from ..data.warehouse import Warehouse
 from .experiments import close_interrupted, log_experiment, reserve
 from .families import Family
@@ -117,8 +118,8 @@ class Laps(dict):
 
 # %% ../../nbs/model/36d_retrain.ipynb #2be1cae7
 def check_store(store: Store) -> None:
-    "Refuse a local store that cannot be written, before anything is fitted."
-    if "file" not in (store.fs.protocol if isinstance(store.fs.protocol, tuple) else (store.fs.protocol,)): return
+    "Refuse a store that cannot be reached, or a local one that cannot be written, before anything is fitted."
+    if not isinstance(store.place, Folder): store.list("catboost"); return
     here = next(p for p in (Path(store.root), *Path(store.root).parents) if p.exists())
     if not here.is_dir() or not os.access(here, os.W_OK): raise Refusal(f"The store {store.uri} cannot be written", f"{here} is {'read-only' if here.is_dir() else 'no folder'}", "set MODEL_STORE_URI to a place you may write")
 

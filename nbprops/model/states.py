@@ -8,10 +8,10 @@ __all__ = ['REGISTRY', 'HISTORY', 'DERIVED', 'UNKNOWN', 'TRANSITIONS', 'derived'
 
 # %% ../../nbs/model/35a_states.ipynb #f5665e26
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 import polars as pl
-from ..settings import Refusal, canonical_json, now, one_or_none, sha256_of
+from ..settings import Broken, Refusal, canonical_json, now, one_or_none, sha256_of
 from ..data.artifacts import Store
 from ..data.rules import rule
 from ..data.tables import table
@@ -101,6 +101,7 @@ class Registry:
     wh: Warehouse # or an open transaction
     store: Store
     say: Callable[[str], None] = tell # hears what was mended on the way
+    touched: set[str] = field(default_factory=set, compare=False) # families whose manifest was written
     def __repr__(self) -> str: return f"Registry({self.wh}, {self.store})"
 
 # %% ../../nbs/model/35a_states.ipynb #d25005aa
@@ -155,8 +156,9 @@ Registry.load = load
 # %% ../../nbs/model/35a_states.ipynb #c7a62376
 def _put_once(store: Store, rel: str, data: bytes) -> None:
     "Write a file once; the same bytes again are already there, other bytes are refused."
-    if store.exists(rel) and store.get(rel) == data: return
-    store.put(rel, data)
+    try: store.put(rel, data)
+    except Refusal as e:
+        if isinstance(e, Broken) or store.get_at(rel)[0] != data: raise
 
 def upload(self: Registry, bundle: Bundle) -> str: # URI of the model file
     "Put both files into the store; write-once, read back."

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 from ..data.warehouse import _connect, _run
-from ..settings import Broken, Refusal, build_commit, canonical_json, db_path, home, now, sha256_of, store_uri
+from ..settings import Broken, Refusal, build_commit, canonical_json, db_path, home, now, reports_uri, sha256_of, store_uri
 
 # %% auto #0
 __all__ = ['PASSING', 'CHUNK', 'FORMAT', 'MANIFEST', 'PREFIX', 'LEVEL', 'outside', 'carried', 'warehouse_name', 'count_rows',
@@ -24,11 +24,11 @@ def outside() -> dict[str, str]: # setting -> where it points
     "What the settings keep outside the home."
     root = home().resolve()
     away = lambda text: "://" in text or not Path(text).resolve().is_relative_to(root)
-    places = {"NBPROPS_DB": str(db_path()), "MODEL_STORE_URI": store_uri(), "CATBOOST_V9_MODEL_PATH": os.environ.get("CATBOOST_V9_MODEL_PATH", "")}
+    places = {"NBPROPS_DB": str(db_path()), "MODEL_STORE_URI": store_uri(), "NBPROPS_REPORTS": reports_uri(), "CATBOOST_V9_MODEL_PATH": os.environ.get("CATBOOST_V9_MODEL_PATH", "")}
     return {k: v for k, v in places.items() if v and away(v)}
 
 # %% ../../nbs/ops/68a_backup.ipynb #83cd1823
-PASSING = re.compile(r"\.part$|\.translations$|\.duckdb\.wal$|\.snapshot\.duckdb\.[0-9a-f]{8}$") # half-written, made again when needed, or part of the copied warehouse
+PASSING = re.compile(r"\.part$|(^|/)\.lock$|\.translations$|\.duckdb\.wal$|\.snapshot\.duckdb\.[0-9a-f]{8}$") # half-written, made again when needed, or part of the copied warehouse
 
 def _loud(e: OSError) -> None: raise e # a folder that cannot be listed is not an empty folder
 

@@ -188,8 +188,8 @@ GROUP BY r.model_id, r.model_family, r.model_file_name, r.created_at HAVING COAL
 # %% ../../nbs/ops/68_care.ipynb #8fe05944
 def find_models(s: Scope) -> Found:
     "Files of models that were rejected long ago."
-    old, there = s.tx.sql(REJECTED, before=s.before("rejected_models"), coming=eastern_date(s.at) + SLACK).to_dicts(), set(s.store.list("catboost"))
-    files = [(p, s.store.fs.size(s.store.path(p)), r["since"]) for r in old for p in paths(r) if p in there]
+    old, there = s.tx.sql(REJECTED, before=s.before("rejected_models"), coming=eastern_date(s.at) + SLACK).to_dicts(), {e.path: e.size for e in s.store.entries("catboost")}
+    files = [(p, there[p], r["since"]) for r in old for p in paths(r) if p in there]
     return found_files(pl.DataFrame(files, schema=FILES, orient="row"))
 
 def remove_models(s: Scope, found: Found) -> None:

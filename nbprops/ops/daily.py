@@ -164,10 +164,11 @@ def _reminder(d: Day) -> str:
 # %% ../../nbs/ops/69_daily.ipynb #57b5c5bf
 def _pages(d: Day) -> str:
     "Daily pages of every validated day, and the handoff."
+    from nbprops.ops.delivery import reports_folder
     from nbprops.ops.handoff import write_handoff
     from nbprops.ops.reports import run_report
-    made = [run_report("daily_validation", {"game_date": str(r.game_date)}, home()/"reports"/str(r.game_date)) for r in d.seen.get("reports", [])]
-    told = write_handoff(d.wh, d.day); run_report("handoff", {"game_date": str(d.day)}, home()/"reports")
+    made = [run_report("daily_validation", {"game_date": str(r.game_date)}, reports_folder()/str(r.game_date)) for r in d.seen.get("reports", [])]
+    told = write_handoff(d.wh, d.day); run_report("handoff", {"game_date": str(d.day)})
     return f"{len(made)} daily pages; {str(told).splitlines()[0]}"
 
 def no_report_tools(d: Day) -> str | None:
@@ -198,10 +199,11 @@ def no_channels(d: Day) -> str | None:
 def _publish(d: Day) -> str:
     "What was published and told is counted; a copy of the warehouse for readers, and the index of the pages."
     from nbprops.ops.phases import reconcile
+    from nbprops.ops.delivery import address
     from nbprops.ops.report_index import write_index
     reconcile(d.wh, d.day, phases=(5, 6))
     d.wh.publish()
-    return f"index {write_index(d.wh)}"
+    return f"index {address(write_index(d.wh))}"
 
 # %% ../../nbs/ops/69_daily.ipynb #36bbfba9
 TASKS = (Task("ingest", _ingest, idle=lambda d: None if d.feeds else "no --feeds given; the tables are taken as they are"), Task("features", _features, ("ingest",), after=2), Task("grading", _grading, idle=unsaid), Task("performance", _performance, ("grading",), ungraded),

@@ -11,6 +11,7 @@ from datetime import timedelta
 from importlib.util import find_spec
 import polars as pl
 from ..data.artifacts import Store
+from ..data.logbook import masked
 from ..data.warehouse import Warehouse
 from ..settings import Refusal, build_commit, db_path, home, now, replay_now, today
 
@@ -42,7 +43,7 @@ def look(what: str, wh: Warehouse, store: Store) -> Found:
     except Exception as e: return Found(what, "BROKEN", f"{type(e).__name__}: {e}"[:300], "report this as a bug") # whatever it is, it is the finding
 
 # %% ../../nbs/ops/68f_doctor.ipynb #a15107be
-EXTRAS = {"reports": ("papermill", "nbconvert", "ipykernel", "matplotlib"), "serve": ("uvicorn", "starlette"), "notify": ("apprise",), "gcp": ("google.cloud.bigquery", "gcsfs"), "lab": ("jupyterlab",)}
+EXTRAS = {"reports": ("papermill", "nbconvert", "ipykernel", "matplotlib"), "serve": ("uvicorn", "starlette"), "notify": ("apprise",), "gcp": ("google.cloud.bigquery", "google.cloud.storage"), "lab": ("jupyterlab",)}
 WANTED_FOR = {"reports": "pages", "serve": "nbprops serve", "notify": "messages", "gcp": "BigQuery and buckets", "lab": "reading the notebooks"}
 
 def _here(module: str) -> bool:
@@ -90,7 +91,7 @@ def _warehouse(wh, store) -> tuple:
 
 @probe("store")
 def _store(wh, store) -> tuple:
-    return "OK", f"{len(store.list())} files", ""
+    return "OK", f"{len(store.list())} files" + (f" in {masked(store.uri)}" if "://" in store.uri else ""), ""
 
 # %% ../../nbs/ops/68f_doctor.ipynb #95dfc1e9
 FEEDS = {"box scores": ("nba_raw.nbac_player_boxscores", "game_date"), "team boxes": ("nba_raw.nbac_team_boxscore", "game_date"), "play-by-play": ("nba_raw.nbac_play_by_play", "game_date"), "props": ("nba_raw.odds_api_player_points_props", "game_date"), "game lines": ("nba_raw.odds_api_game_lines", "game_date"), "injuries": ("nba_raw.nbac_injury_report", "report_date")}

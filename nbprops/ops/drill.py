@@ -18,7 +18,7 @@ from ..data.warehouse import Warehouse
 from .checks import Report, validate_daily
 from .daily import TASKS, Day, DayRun, Done, Task, run_daily
 from .strikes import STRIKES, remove_registry_row, strike, swap_files
-from ..settings import ET, Refusal, clock, home
+from ..settings import ET, Refusal, clock
 
 # %% auto #0
 __all__ = ['NIGHT', 'FULL', 'NOON', 'BY_NIGHT', 'QUIET', 'WARM', 'at', 'Drill', 'open_drill', 'tasks_of', 'judged_days', 'train',
@@ -128,8 +128,9 @@ def noon_check(drill: Drill, day: date) -> Report:
     "Validate the date once more, and renew its page."
     report = validate_daily(drill.wh, day, "pre-game")
     if drill.pages:
+        from nbprops.ops.delivery import reports_folder
         from nbprops.ops.reports import run_report
-        run_report("daily_validation", {"game_date": str(day)}, home()/"reports"/str(day))
+        run_report("daily_validation", {"game_date": str(day)}, reports_folder()/str(day))
     return report
 
 def play_day(drill: Drill, day: date, tell: Callable[[Done, int, int], None] = lambda s, i, n: None) -> tuple[DayRun, Report]: # the full run; the validation at noon

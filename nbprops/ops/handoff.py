@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from pathlib import Path
 from ..data.warehouse import Warehouse
+from .delivery import fetch_handoffs, reports_folder, send_handoff
 from .claims import Checked, Claim, block, check_claims, claims_in
 from .handoff_facts import SECTIONS, commands_of, desk, drift_words, gather, minute, said
-from ..settings import Refusal, home, now, parse_instant, sha256_of
+from ..settings import Refusal, now, parse_instant, sha256_of
 
 # %% auto #0
 __all__ = ['QUERIES', 'NAMES', 'BEGIN', 'END', 'LIKE', 'HUMAN', 'INTRO', 'STANDING', 'AGES', 'Piece', 'digest', 'machine',
@@ -179,7 +180,7 @@ def fresh_file(new: list[Piece]) -> str:
 # %% ../../nbs/ops/65a_handoff.ipynb #4f7863cf
 def folder_of(out: Path | str | None = None) -> Path:
     "Where handoffs lie."
-    return Path(out) if out else home()/"reports"
+    return Path(out) if out else reports_folder()
 
 def file_of(day: date, out: Path | str | None = None) -> Path:
     "The file of a date."
@@ -237,6 +238,7 @@ def attrs_of(found: list[Piece]) -> dict:
 
 def write_handoff(wh: Warehouse, day: date, out: Path | str | None = None) -> Handoff:
     "Write or renew the handoff of a date."
+    generation = fetch_handoffs(day) if out is None else None
     path, last = file_of(day, out), earlier(day, out)
     mine, before = (read_pieces(path) if path.is_file() else None), (read_pieces(last) if last else None)
     made = attrs_of(before or []).get("made")
@@ -248,7 +250,7 @@ def write_handoff(wh: Warehouse, day: date, out: Path | str | None = None) -> Ha
     edited = tuple(p.name for p in mine or [] if p.edited)
     kept = keep_copy(path) if edited else None
     base = mine or before
-    put(path, merged(base, new) if base else fresh_file(new))
+    put(path, merged(base, new) if base else fresh_file(new)); send_handoff(path, generation, *([kept] if kept else []))
     return Handoff(path, verdict_of(facts["headline"]), len(found), "kept" if mine else f"taken over from {last.name}" if last else "empty, to be written", kept, edited)
 
 # %% ../../nbs/ops/65a_handoff.ipynb #e3ed98f7

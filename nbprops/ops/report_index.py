@@ -9,12 +9,13 @@ from datetime import date, datetime, timedelta, timezone
 from html import escape
 from pathlib import Path
 import polars as pl
+from ..data.artifacts import Store
 from ..data.warehouse import Warehouse
+from .delivery import deliver, reports_folder, reports_store
 from .findings import by_check, standing
 from .judge import worst
 from .page import Html, badge, banner, command, finding, items, section, table
 from .reports import page_of
-from ..settings import home
 
 # %% auto #0
 __all__ = ['KINDS', 'newest_answers', 'back', 'spans', 'pages', 'link', 'one_line', 'head', 'findings_part', 'days_part',
@@ -43,14 +44,16 @@ def spans(days: list[date]) -> str:
 # %% ../../nbs/ops/66b_report_index.ipynb #3b6d378a
 KINDS = {"daily_validation": "Daily validation", "handoff": "Handoff", "daily_signal": "Daily signal", "weekly_performance": "Weekly performance", "gate_card": "Gate card", "window_investigation": "Window investigation", "signal_backtest": "Signal backtest"}
 
-def pages(folder: Path) -> pl.DataFrame: # kind, about, day, path (relative), made; newest first
-    "Every page below a folder."
+def pages(place: Path | Store, # folder, or where reports are delivered
+          ) -> pl.DataFrame: # kind, about, day, path (relative), made; newest first
+    "Every page below a folder or a root."
+    found = [(e.path, e.made) for e in place.entries()] if isinstance(place, Store) else [(p.relative_to(place).as_posix(), datetime.fromtimestamp(p.stat().st_mtime, timezone.utc)) for p in place.rglob("*.html")]
     rows = []
-    for p in sorted(folder.rglob("*.html")): # files, not rows
-        if p.name == "index.html": continue
-        kind = next((k for k in KINDS if p.stem.startswith(k)), "")
-        found = re.search(r"\d{4}-\d{2}-\d{2}", p.stem)
-        rows.append(dict(kind=KINDS.get(kind, "Other"), about=p.stem[len(kind):].strip("_-") or p.stem, day=date.fromisoformat(found[0]) if found else None, path=p.relative_to(folder).as_posix(), made=datetime.fromtimestamp(p.stat().st_mtime, timezone.utc)))
+    for path, made in sorted(found): # files, not rows
+        stem = path.rsplit("/", 1)[-1].removesuffix(".html")
+        if not path.endswith(".html") or stem == "index": continue
+        kind, day = next((k for k in KINDS if stem.startswith(k)), ""), re.search(r"\d{4}-\d{2}-\d{2}", stem)
+        rows.append(dict(kind=KINDS.get(kind, "Other"), about=stem[len(kind):].strip("_-") or stem, day=date.fromisoformat(day[0]) if day else None, path=path, made=made))
     return pl.DataFrame(rows, schema=dict(kind=pl.String, about=pl.String, day=pl.Date, path=pl.String, made=pl.Datetime("us", "UTC"))).sort("made", "path", descending=[True, False])
 
 def link(path: str, words: str) -> Html:
@@ -115,14 +118,16 @@ def others_part(made: pl.DataFrame) -> Html:
 
 # %% ../../nbs/ops/66b_report_index.ipynb #35104af6
 def write_index(wh: Warehouse,
-                folder: Path | None = None, # default: reports in the home folder
+                folder: Path | None = None, # default: where reports are made and belong
                ) -> Path:
     "Write `index.html` over all pages; the old one stands until the new one is whole."
     import nbformat, os
-    folder = Path(folder or home()/"reports"); folder.mkdir(parents=True, exist_ok=True)
-    answers, made = newest_answers(wh), pages(folder)
+    shelf, folder = None if folder else reports_store(), Path(folder or reports_folder())
+    folder.mkdir(parents=True, exist_ok=True)
+    answers, made = newest_answers(wh), pages(shelf or folder)
     parts = (head(answers), findings_part(answers, made), days_part(answers, made), others_part(made))
     nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("", outputs=[nbformat.v4.new_output("display_data", data={"text/html": str(p)})]) for p in parts])
     new = folder/".index.html.new"
     new.write_text(page_of(nb, "nbprops reports"), encoding="utf-8"); os.replace(new, folder/"index.html")
+    if shelf: deliver(folder/"index.html")
     return folder/"index.html"

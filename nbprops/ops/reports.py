@@ -8,7 +8,8 @@ import os, re
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from ..settings import Broken, Refusal, build_commit, home, now
+from .delivery import deliver, reports_folder
+from ..settings import Broken, Refusal, build_commit, now
 
 # %% auto #0
 __all__ = ['ORIGIN', 'MEANING', 'shelf', 'available', 'notebook_of', 'need_tools', 'check_parameters', 'file_stem', 'Failure',
@@ -134,13 +135,13 @@ def title_of(nb, name: str, params: dict) -> str:
 # %% ../../nbs/ops/66_reports.ipynb #92eb9023
 def way_up(folder: Path) -> str: # "" for a folder that the index does not list
     "The way from a folder to the index of all reports."
-    top, here = (home()/"reports").resolve(), folder.resolve()
+    top, here = reports_folder().resolve(), folder.resolve()
     return "../"*len(here.relative_to(top).parts) + "index.html" if here.is_relative_to(top) else ""
 
 # %% ../../nbs/ops/66_reports.ipynb #44acf122
 def run_report(name: str, # a report's name, or a path to a notebook
                params: dict | None = None, # parameter -> value
-               out_dir: str | Path | None = None, # default `reports` in the home folder
+               out_dir: str | Path | None = None, # default `reports_folder`; what lies below it is delivered
                timeout: int = 120, # seconds for one cell
               ) -> tuple[Path, Path]: # executed notebook, page
     "Run a report and write notebook and page; a broken one is written too, and then raised."
@@ -148,11 +149,12 @@ def run_report(name: str, # a report's name, or a path to a notebook
     import nbformat
     params, source = dict(params or {}), notebook_of(name)
     check_parameters(source, params)
-    folder = Path(out_dir or home()/"reports"); folder.mkdir(parents=True, exist_ok=True)
+    folder = Path(out_dir or reports_folder()); folder.mkdir(parents=True, exist_ok=True)
     ipynb = folder/f"{file_stem(source.stem, params)}.ipynb"
     error = execute(source, ipynb, params, timeout)
     nb = nbformat.read(ipynb if ipynb.exists() else source, 4)
     failure, html = failure_of(nb, error), ipynb.with_suffix(".html")
     html.write_text(page_of(nb, title_of(nb, source.stem, params), failure, way_up(folder)), encoding="utf-8")
+    deliver(*(p for p in (ipynb, html) if p.exists()))
     if failure: raise Broken(f"The report {source.stem} broke in step {failure.step} of {failure.steps}: {failure.sentence}", f"what was finished stands in {html.name}", failure.mend) from error
     return ipynb, html

@@ -85,5 +85,5 @@ def swap_files(wh, store: Store, models: int = 1) -> list[str]: # model ids
     rows = wh.sql(f"SELECT model_id, model_family, model_file_name FROM {REGISTRY} WHERE is_production ORDER BY model_id LIMIT {int(models)}")
     for row in rows.iter_rows(named=True): # one or two models
         rel = paths(row)[0]
-        store._replace_file(rel, store.get(rel) + b"another file")
+        store.write(rel, store.get(rel) + b"another file")
     return rows["model_id"].to_list()

@@ -119,9 +119,8 @@ def write_files(out: Store, doc: dict) -> list[str]: # paths below the root
     if doc["publication_version"]:
         if out.exists(name): doc = out.get_json(name)
         else: out.put(name, json.dumps(doc, indent=1).encode())
-    out.put_json(day, doc)
-    newest_date = out.get_json(f"{FOLDER}/latest.json")["date"] if out.exists(f"{FOLDER}/latest.json") else ""
-    if doc["date"] >= newest_date: out.put_json(f"{FOLDER}/latest.json", doc)
+    of = lambda d: (d["date"], d.get("publication_version", 0))
+    for shown in (day, f"{FOLDER}/latest.json"): out.renew_json(shown, lambda seen: None if seen and of(json.loads(seen)) > of(doc) else doc)
     return [name] * bool(doc["publication_version"]) + [day]
 
 def publish_day(wh: Warehouse, day: date, store: Store, out: Store, at: datetime | None = None) -> tuple[Published, dict]: # and the file
