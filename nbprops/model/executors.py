@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['THREADS', 'EXECUTOR', 'WAIT', 'ADDRESS', 'PACKAGES', 'PATIENCE', 'never', 'Local', 'at_once', 'spread',
-           'side_by_side', 'Kept', 'address_of', 'build_mark', 'strangers', 'check_workers', 'connect', 'hold_log',
-           'unpacked', 'on_worker', 'Dask', 'running_on']
+           'side_by_side', 'Kept', 'address_of', 'build_mark', 'strangers', 'check_workers', 'knock', 'connect',
+           'hold_log', 'unpacked', 'on_worker', 'Dask', 'running_on']
 
-# %% ../../nbs/model/30b_executors.ipynb #4a197892
+# %% ../../nbs/model/30b_executors.ipynb #88d5363c
 import logging, os, re, socket, threading, time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -19,7 +19,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from ..settings import Broken, Refusal, canonical_json, sha256_of
 
-# %% ../../nbs/model/30b_executors.ipynb #cf8ff812
+# %% ../../nbs/model/30b_executors.ipynb #210a9045
 THREADS = max(1, min(8, os.cpu_count() or 1)) # fits side by side
 
 def never() -> bool:
@@ -35,7 +35,7 @@ class Local:
         with ThreadPoolExecutor(self.threads) as pool:
             yield lambda f, items, unless=never, named=str: pool.map(lambda x: None if unless() else f(x), items)
 
-# %% ../../nbs/model/30b_executors.ipynb #caeab583
+# %% ../../nbs/model/30b_executors.ipynb #7cc29de7
 EXECUTOR: ContextVar = ContextVar("executor", default=Local())
 
 def at_once() -> int:
@@ -53,7 +53,7 @@ def side_by_side() -> Iterator[Callable]: # as `Local.each`
     from catboost.core import log_fixup
     with log_fixup(), spread() as each: yield each
 
-# %% ../../nbs/model/30b_executors.ipynb #c04d2800
+# %% ../../nbs/model/30b_executors.ipynb #bc658d7e
 class Kept:
     "A function that remembers its newest answers; on its way to another process it forgets them."
     def __init__(self, f: Callable, size: int = 1): self.f, self.size, self.lock, self.cache = f, size, threading.Lock(), lru_cache(size)(f)
@@ -61,7 +61,7 @@ class Kept:
         with self.lock: return self.cache(*args)
     def __reduce__(self): return Kept, (self.f, self.size)
 
-# %% ../../nbs/model/30b_executors.ipynb #b0452c77
+# %% ../../nbs/model/30b_executors.ipynb #86904904
 WAIT = 8 # seconds to find a scheduler and its workers
 ADDRESS = re.compile(r"dask://(?P<host>\[[0-9a-fA-F:]+\]|[^\s:/@\[\]]+):(?P<port>\d{1,5})")
 
@@ -72,7 +72,7 @@ def address_of(text: str, # local or dask://HOST:PORT
     if (m := ADDRESS.fullmatch(text)) and 0 < int(m["port"]) < 65536: return m["host"], int(m["port"])
     raise Refusal(f"'{text}' is no executor", "fits run in threads of this process or on a Dask cluster", "use --executor local or --executor dask://HOST:PORT, for example dask://127.0.0.1:8786")
 
-# %% ../../nbs/model/30b_executors.ipynb #091b2f98
+# %% ../../nbs/model/30b_executors.ipynb #adf96348
 PACKAGES = ("nbprops", "catboost", "polars", "numpy", "scipy", "distributed")
 
 @lru_cache(1)
@@ -85,7 +85,7 @@ def build_mark() -> str: # 64 hex
     root = Path(nbprops.__file__).parent
     return sha256_of(canonical_json([[of(n) for n in PACKAGES], *([p.relative_to(root).as_posix(), sha256_of(p.read_bytes())] for p in sorted(root.rglob("*.py")))]))
 
-# %% ../../nbs/model/30b_executors.ipynb #19f9fdaf
+# %% ../../nbs/model/30b_executors.ipynb #95ff3d04
 def strangers(versions: dict, # from Dask: client and workers
              ) -> list[str]: # such as "10.0.0.6:4000 has catboost 1.2.8, here it is 1.2.10"
     "Workers with other versions."
@@ -97,7 +97,7 @@ def strangers(versions: dict, # from Dask: client and workers
         if other: out.append(f"{where.split('://')[-1]} has {', '.join(other)}")
     return out
 
-# %% ../../nbs/model/30b_executors.ipynb #c4e320ba
+# %% ../../nbs/model/30b_executors.ipynb #34db5e96
 def check_workers(client, # distributed.Client
                   place: str, # HOST:PORT
                  ) -> None:
@@ -108,7 +108,14 @@ def check_workers(client, # distributed.Client
     other = other or [f"{w.split('://')[-1]} runs other code of nbprops" for w, mark in client.run(build_mark, on_error="return").items() if mark != build_mark()]
     if other: raise Refusal(f"Workers at {place} differ: {'; '.join(other[:3])}" + f" and {len(other) - 3} more"*(len(other) > 3), "their results might differ, too", "install the same nbprops[dask] on every worker and start the workers again")
 
-# %% ../../nbs/model/30b_executors.ipynb #740e8100
+# %% ../../nbs/model/30b_executors.ipynb #0b06e32b
+def knock(host: str, port: int) -> bool:
+    "Whether something answers as a scheduler does, which speaks first; Dask's client would wait for a silent one without end."
+    try:
+        with socket.create_connection((host.strip("[]"), port), WAIT/4) as s: s.settimeout(WAIT/4); return bool(s.recv(1))
+    except (OSError, UnicodeError): return False
+
+# %% ../../nbs/model/30b_executors.ipynb #61810bbf
 def connect(host: str, port: int):
     "A client of the cluster, checked."
     place = f"{host}:{port}"
@@ -116,15 +123,14 @@ def connect(host: str, port: int):
     try: from distributed import Client
     except ImportError: raise Refusal("Dask is not installed", "--executor dask:// needs it", "pip install 'nbprops[dask]'") from None
     logging.getLogger("distributed").setLevel(logging.CRITICAL) # what goes wrong is told in our sentences
-    try: socket.create_connection((host.strip("[]"), port), WAIT/2).close()
-    except (OSError, UnicodeError): raise away from None
+    if not knock(host, port): raise away
     try: client = Client(f"tcp://{place}", timeout=WAIT/2, set_as_default=False)
     except (OSError, TimeoutError): raise away from None
     try: check_workers(client, place)
     except BaseException: client.close(); raise
     return client
 
-# %% ../../nbs/model/30b_executors.ipynb #23698768
+# %% ../../nbs/model/30b_executors.ipynb #ab24fb1f
 @lru_cache(1)
 def hold_log() -> None:
     "Hold CatBoost's log stream for the rest of the process, in a thread that fits nothing."
@@ -147,7 +153,7 @@ def on_worker(f: Callable, item, mark: str): # what f says about the item
     try: return f(item)
     finally: EXECUTOR.reset(before)
 
-# %% ../../nbs/model/30b_executors.ipynb #1b6fba4d
+# %% ../../nbs/model/30b_executors.ipynb #1ed91ec8
 PATIENCE = 30 # seconds without any worker
 
 class Dask:
@@ -177,7 +183,7 @@ def _ordered(self: Dask, live: set, f: Callable, items: list, unless: Callable, 
 
 Dask._ordered = _ordered
 
-# %% ../../nbs/model/30b_executors.ipynb #a3d501a5
+# %% ../../nbs/model/30b_executors.ipynb #99c94733
 def _result(self: Dask, task, name: str): # what the task returned, or its own error
     "The result of a task, however many workers it takes."
     from distributed import KilledWorker
@@ -199,7 +205,7 @@ def _manned(self: Dask) -> bool:
 
 Dask._result, Dask._manned = _result, _manned
 
-# %% ../../nbs/model/30b_executors.ipynb #cdd18c67
+# %% ../../nbs/model/30b_executors.ipynb #47c8002b
 @contextmanager
 def running_on(where: str = "local", # or dask://HOST:PORT
               ) -> Iterator[None]:
