@@ -7,7 +7,7 @@ __all__ = ['ET', 'Refusal', 'Broken', 'parse_instant', 'replay_now', 'now', 'clo
            'real_data', 'build_commit', 'canonical_json', 'sha256_of', 'Counts', 'one_or_none', 'plain']
 
 # %% ../nbs/01_settings.ipynb #b1453b22
-import copyreg, hashlib, json, os, subprocess
+import hashlib, json, os, subprocess
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date, datetime, timezone
@@ -26,7 +26,6 @@ class Refusal(Exception):
                 ):
         self.what, self.why, self.mend = what, why, mend
         super().__init__(str(self))
-    def __reduce__(self): return copyreg.__newobj__, (type(self), str(self)), self.__dict__ # it comes back whole from another process
     def __str__(self) -> str:
         why = f" ({self.why})" if self.why else ""
         return f"{self.what}{why}." + (f" Mend: {self.mend}" if self.mend else "")

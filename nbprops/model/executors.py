@@ -7,7 +7,7 @@ __all__ = ['THREADS', 'EXECUTOR', 'WAIT', 'ADDRESS', 'PACKAGES', 'PATIENCE', 'ne
            'side_by_side', 'Kept', 'address_of', 'build_mark', 'strangers', 'check_workers', 'knock', 'connect',
            'hold_log', 'unpacked', 'on_worker', 'Dask', 'running_on']
 
-# %% ../../nbs/model/30b_executors.ipynb #88d5363c
+# %% ../../nbs/model/30b_executors.ipynb #b3019b81
 import logging, os, re, socket, threading, time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -19,7 +19,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from ..settings import Broken, Refusal, canonical_json, sha256_of
 
-# %% ../../nbs/model/30b_executors.ipynb #210a9045
+# %% ../../nbs/model/30b_executors.ipynb #ce636c44
 THREADS = max(1, min(8, os.cpu_count() or 1)) # fits side by side
 
 def never() -> bool:
@@ -35,7 +35,7 @@ class Local:
         with ThreadPoolExecutor(self.threads) as pool:
             yield lambda f, items, unless=never, named=str: pool.map(lambda x: None if unless() else f(x), items)
 
-# %% ../../nbs/model/30b_executors.ipynb #7cc29de7
+# %% ../../nbs/model/30b_executors.ipynb #93e37f2b
 EXECUTOR: ContextVar = ContextVar("executor", default=Local())
 
 def at_once() -> int:
@@ -53,7 +53,7 @@ def side_by_side() -> Iterator[Callable]: # as `Local.each`
     from catboost.core import log_fixup
     with log_fixup(), spread() as each: yield each
 
-# %% ../../nbs/model/30b_executors.ipynb #bc658d7e
+# %% ../../nbs/model/30b_executors.ipynb #1545f4dd
 class Kept:
     "A function that remembers its newest answers; on its way to another process it forgets them."
     def __init__(self, f: Callable, size: int = 1): self.f, self.size, self.lock, self.cache = f, size, threading.Lock(), lru_cache(size)(f)
@@ -61,7 +61,7 @@ class Kept:
         with self.lock: return self.cache(*args)
     def __reduce__(self): return Kept, (self.f, self.size)
 
-# %% ../../nbs/model/30b_executors.ipynb #86904904
+# %% ../../nbs/model/30b_executors.ipynb #d6f6c990
 WAIT = 8 # seconds to find a scheduler and its workers
 ADDRESS = re.compile(r"dask://(?P<host>\[[0-9a-fA-F:]+\]|[^\s:/@\[\]]+):(?P<port>\d{1,5})")
 
@@ -72,7 +72,7 @@ def address_of(text: str, # local or dask://HOST:PORT
     if (m := ADDRESS.fullmatch(text)) and 0 < int(m["port"]) < 65536: return m["host"], int(m["port"])
     raise Refusal(f"'{text}' is no executor", "fits run in threads of this process or on a Dask cluster", "use --executor local or --executor dask://HOST:PORT, for example dask://127.0.0.1:8786")
 
-# %% ../../nbs/model/30b_executors.ipynb #adf96348
+# %% ../../nbs/model/30b_executors.ipynb #ea3669bb
 PACKAGES = ("nbprops", "catboost", "polars", "numpy", "scipy", "distributed")
 
 @lru_cache(1)
@@ -85,7 +85,7 @@ def build_mark() -> str: # 64 hex
     root = Path(nbprops.__file__).parent
     return sha256_of(canonical_json([[of(n) for n in PACKAGES], *([p.relative_to(root).as_posix(), sha256_of(p.read_bytes())] for p in sorted(root.rglob("*.py")))]))
 
-# %% ../../nbs/model/30b_executors.ipynb #95ff3d04
+# %% ../../nbs/model/30b_executors.ipynb #7abaf17d
 def strangers(versions: dict, # from Dask: client and workers
              ) -> list[str]: # such as "10.0.0.6:4000 has catboost 1.2.8, here it is 1.2.10"
     "Workers with other versions."
@@ -97,7 +97,7 @@ def strangers(versions: dict, # from Dask: client and workers
         if other: out.append(f"{where.split('://')[-1]} has {', '.join(other)}")
     return out
 
-# %% ../../nbs/model/30b_executors.ipynb #34db5e96
+# %% ../../nbs/model/30b_executors.ipynb #e3d42831
 def check_workers(client, # distributed.Client
                   place: str, # HOST:PORT
                  ) -> None:
@@ -108,14 +108,14 @@ def check_workers(client, # distributed.Client
     other = other or [f"{w.split('://')[-1]} runs other code of nbprops" for w, mark in client.run(build_mark, on_error="return").items() if mark != build_mark()]
     if other: raise Refusal(f"Workers at {place} differ: {'; '.join(other[:3])}" + f" and {len(other) - 3} more"*(len(other) > 3), "their results might differ, too", "install the same nbprops[dask] on every worker and start the workers again")
 
-# %% ../../nbs/model/30b_executors.ipynb #0b06e32b
+# %% ../../nbs/model/30b_executors.ipynb #c1dd1543
 def knock(host: str, port: int) -> bool:
     "Whether something answers as a scheduler does, which speaks first; Dask's client would wait for a silent one without end."
     try:
         with socket.create_connection((host.strip("[]"), port), WAIT/4) as s: s.settimeout(WAIT/4); return bool(s.recv(1))
     except (OSError, UnicodeError): return False
 
-# %% ../../nbs/model/30b_executors.ipynb #61810bbf
+# %% ../../nbs/model/30b_executors.ipynb #2b3024d0
 def connect(host: str, port: int):
     "A client of the cluster, checked."
     place = f"{host}:{port}"
@@ -130,7 +130,7 @@ def connect(host: str, port: int):
     except BaseException: client.close(); raise
     return client
 
-# %% ../../nbs/model/30b_executors.ipynb #ab24fb1f
+# %% ../../nbs/model/30b_executors.ipynb #941e714d
 @lru_cache(1)
 def hold_log() -> None:
     "Hold CatBoost's log stream for the rest of the process, in a thread that fits nothing."
@@ -153,7 +153,7 @@ def on_worker(f: Callable, item, mark: str): # what f says about the item
     try: return f(item)
     finally: EXECUTOR.reset(before)
 
-# %% ../../nbs/model/30b_executors.ipynb #1ed91ec8
+# %% ../../nbs/model/30b_executors.ipynb #f7e561e4
 PATIENCE = 30 # seconds without any worker
 
 class Dask:
@@ -169,6 +169,7 @@ class Dask:
         finally:
             if live and self.client.status == "running": self.client.cancel(list(live), force=True)
 
+# %% ../../nbs/model/30b_executors.ipynb #ac9d39c2
 def _ordered(self: Dask, live: set, f: Callable, items: list, unless: Callable, named: Callable) -> Iterator:
     "Results in the order of the items."
     import cloudpickle
@@ -183,7 +184,7 @@ def _ordered(self: Dask, live: set, f: Callable, items: list, unless: Callable, 
 
 Dask._ordered = _ordered
 
-# %% ../../nbs/model/30b_executors.ipynb #99c94733
+# %% ../../nbs/model/30b_executors.ipynb #50d82e5f
 def _result(self: Dask, task, name: str): # what the task returned, or its own error
     "The result of a task, however many workers it takes."
     from distributed import KilledWorker
@@ -205,7 +206,7 @@ def _manned(self: Dask) -> bool:
 
 Dask._result, Dask._manned = _result, _manned
 
-# %% ../../nbs/model/30b_executors.ipynb #47c8002b
+# %% ../../nbs/model/30b_executors.ipynb #a93de574
 @contextmanager
 def running_on(where: str = "local", # or dask://HOST:PORT
               ) -> Iterator[None]:
