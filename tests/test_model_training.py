@@ -104,7 +104,7 @@ def test_offset_of_a_quantile_family():
 def test_fits_in_threads_leave_the_log_stream_alone(monkeypatch):
     "Fails when a fit exchanges CatBoost's global log stream while another runs; at that moment the process can die of a segmentation fault."
     from catboost import core
-    from nbprops.model.families import side_by_side
+    from nbprops.model.executors import side_by_side
     rows, taken = T.usable_rows(ROWS, MAE), []
     pools = T.make_pools(T.transform(T.Transformer.of(C), rows), rows)
     with side_by_side() as each:
@@ -116,4 +116,4 @@ def test_fits_in_threads_leave_the_log_stream_alone(monkeypatch):
 def test_only_one_place_makes_threads_for_fits():
     "Fails when a module of the model wing opens threads of its own."
     from pathlib import Path
-    assert [p.stem for p in sorted(Path(T.__file__).parent.glob("*.py")) if "ThreadPoolExecutor" in p.read_text() or "Thread(" in p.read_text() or "joblib" in p.read_text()] == ["families"]
+    assert [p.stem for p in sorted(Path(T.__file__).parent.glob("*.py")) if "ThreadPoolExecutor" in p.read_text() or "Thread(" in p.read_text() or "joblib" in p.read_text() or "distributed" in p.read_text()] == ["executors"]

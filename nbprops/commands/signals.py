@@ -6,7 +6,7 @@
 from __future__ import annotations
 from typing import Annotated, Optional
 import typer
-from .base import AsJson, Day, Reason, day, frame_text, report_page, show, span
+from .base import AsJson, Day, Executor, Reason, day, frame_text, report_page, show, span
 from ..settings import Refusal
 
 # %% auto #0
@@ -105,14 +105,15 @@ def signals_daily(date: Day = None, as_json: AsJson = False) -> None:
 @signals_app.command("backtest")
 def signals_backtest(start: Annotated[str, typer.Option(help="First game date of the discovery.")], end: Annotated[str, typer.Option(help="Last game date of the holdout.")], tags: Annotated[Optional[str], typer.Option(help="Only these signals and combos, separated by commas.")] = None,
                      holdout_start: Annotated[Optional[str], typer.Option(help="First day of the holdout; default: the last third of the game days.")] = None, system_id: Annotated[Optional[str], typer.Option(help="Only this system; default: all.")] = None,
-                     hypothesis: Annotated[Optional[str], typer.Option(help="What is to be shown; stored before the holdout is opened.")] = None, page: Annotated[bool, typer.Option(help="Write the HTML page.")] = True, as_json: AsJson = False) -> None:
+                     hypothesis: Annotated[Optional[str], typer.Option(help="What is to be shown; stored before the holdout is opened.")] = None, page: Annotated[bool, typer.Option(help="Write the HTML page.")] = True, executor: Executor = "local", as_json: AsJson = False) -> None:
     "Declare a family of rules, open the holdout once, and say whether any may count."
     from nbprops.data.warehouse import Warehouse
+    from nbprops.model.executors import running_on
     from nbprops.model.moves import who
     from nbprops.signals.declarations import HYPOTHESIS, backtest
     a, b = span(start, end); named = [t.strip() for t in tags.split(",") if t.strip()] if tags else None
     words = f"nbprops signals backtest --start {a} --end {b}" + (f" --tags {tags}" if tags else "") + (f" --holdout-start {holdout_start}" if holdout_start else "") + (f" --system-id {system_id}" if system_id else "")
-    found = backtest(Warehouse(), a, b, named, day(holdout_start), system_id, hypothesis or HYPOTHESIS, who(), words)
+    with running_on(executor): found = backtest(Warehouse(), a, b, named, day(holdout_start), system_id, hypothesis or HYPOTHESIS, who(), words)
     path = report_page("signal_backtest", {"experiment": found.experiment_id}) if page else None
     if as_json: return show(found.record | dict(experiment_id=found.experiment_id, page=path), True)
     print(backtest_text(found) + (f"\nPage: {path}" if path else ""))

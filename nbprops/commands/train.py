@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Optional
 import typer
 from typer.core import TyperCommand
-from .base import AsJson, Day, Words, day, frame_text, negative, plain, registry_of, show
+from .base import AsJson, Day, Executor, Words, day, frame_text, negative, plain, registry_of, show
 from ..settings import Refusal
 
 # %% ../../nbs/commands/73_train_commands.ipynb #96595c1a
@@ -167,13 +167,15 @@ def _tell_all(outcomes: list, code: int, as_json: bool) -> dict: # for machines
     return found
 
 # %% ../../nbs/commands/73_train_commands.ipynb #19f85a9a
-def _carry_out(request, as_json: bool, machine: Path | None, card: bool = True) -> int: # exit code
+def _carry_out(request, as_json: bool, machine: Path | None, card: bool = True, executor: str = "local") -> int: # exit code
     "Run a request, print it, write it for machines."
     from nbprops.data.warehouse import Warehouse
+    from nbprops.model.executors import running_on
     from nbprops.model.retrain import exit_code_of, retrain as one, retrain_all
     check_folder(machine)
     if machine: machine.unlink(missing_ok=True) # an interrupted run must not leave the answer of the last one
-    try: outcomes = retrain_all(request, Warehouse(), say=_progress) if request.every else [one(request, Warehouse(), say=_progress)]
+    try:
+        with running_on(executor): outcomes = retrain_all(request, Warehouse(), say=_progress) if request.every else [one(request, Warehouse(), say=_progress)]
     except Refusal as e: write_machine(machine, dict(verdict="REFUSED" if e.exit_code == 2 else "FAILED", exit_code=e.exit_code, error=dict(what=e.what, why=e.why, mend=e.mend))); raise
     code = exit_code_of(outcomes) if request.every else outcomes[0].exit_code
     write_machine(machine, _tell_all(outcomes, code, as_json) if request.every else _tell_one(outcomes[0], as_json))
@@ -201,10 +203,10 @@ def retrain(name: Opt(str, "Experiment name; default with --family: family and d
             force: Flag("force", "Train although an equal model exists; needs --reason.") = False, reason: Annotated[str, typer.Option(help="Why; kept in the history.")] = "",
             skip_auto_upload: Flag("skip-auto-upload", "Keep the files in the home folder.") = False, skip_auto_register: Flag("skip-auto-register", "Upload, but write no registry row.") = False, dry_run: Flag("dry-run", "Check everything, fit and write nothing.") = False,
             no_card: Flag("no-card", "Do not render the gate card of a registered model.") = False,
-            machine_output: Opt(Path, "Write gates, verdict, model id, sha256, windows and exit code as JSON to this file.") = None, as_json: AsJson = False) -> None:
+            machine_output: Opt(Path, "Write gates, verdict, model id, sha256, windows and exit code as JSON to this file.") = None, executor: Executor = "local", as_json: AsJson = False) -> None:
     "Train, judge and register a model. Exit code 1 on REJECT, 2 when refused before a fit, 3 when something broke or was left undone."
-    given = {k: v for k, v in locals().items() if k not in ("as_json", "machine_output", "no_card", "no_refit", "walkforward", "name")}
-    negative_code(_carry_out(request_of(given, name, walkforward, no_refit), as_json, machine_output, not no_card))
+    given = {k: v for k, v in locals().items() if k not in ("as_json", "machine_output", "no_card", "no_refit", "walkforward", "name", "executor")}
+    negative_code(_carry_out(request_of(given, name, walkforward, no_refit), as_json, machine_output, not no_card, executor))
 
 # %% ../../nbs/commands/73_train_commands.ipynb #92141015
 def request_of(given: dict, # words of the command

@@ -8,7 +8,7 @@ import re
 from contextlib import contextmanager
 from typing import Annotated, Optional
 import typer
-from .base import AsJson, day, frame_text, negative, report_page, show
+from .base import AsJson, Executor, day, frame_text, negative, report_page, show
 from ..settings import Refusal
 
 # %% auto #0
@@ -107,25 +107,27 @@ def investigate_window(base: Annotated[str, typer.Option(help="The old training 
                        feeds: Annotated[Optional[str], typer.Option(help="Feeds that the models may use, such as box+shots; default: those that all windows share.")] = None,
                        everything: Annotated[bool, typer.Option("--everything", help="Also train arms that cannot change the verdict.")] = False,
                        light: Annotated[bool, typer.Option("--light", help="Method of the small simulated league: 300 rows, a margin of 0.15, 150 trees.")] = False,
-                       page: Annotated[bool, typer.Option(help="Write the HTML page.")] = True, as_json: AsJson = False) -> None:
+                       page: Annotated[bool, typer.Option(help="Write the HTML page.")] = True, executor: Executor = "local", as_json: AsJson = False) -> None:
     "Ask why a wider training window made a model worse, or whether it did. Exit code 1 when a fault or a loss was found."
     from nbprops.data.artifacts import Store
     from nbprops.data.warehouse import Warehouse
+    from nbprops.model.executors import running_on
     from nbprops.model.window import examine
     from nbprops.model.window_evidence import asked, read_study, rebuilt_of
     from nbprops.model.window_record import keep, record_of
     from nbprops.model.window_table import parse_claim
     wh, store, left, claim, method = Warehouse(), Store(), seconds(budget), parse_claim(claimed) if claimed else None, _method(seeds, light)
-    w, out = asked(wh, base, wide, evaluation, reported), []
-    shared, families = rebuilt_of(wh, w), family or FAMILIES
-    studies = [read_study(wh, w, f, store, feeds, method, shared, _params(light)) for f in families]
-    for s in studies:
-        with progress(as_json) as tell: i = examine(s, left and left/len(families), everything, claim, tell, claimed_days)
-        r = record_of(i, _words(w, s.family.name, dict(claimed=claimed, claimed_days=claimed_days if claimed and claimed_days != 7 else None, seeds=seeds, budget=budget, feeds=feeds, everything=everything, light=light)))
-        e = keep(wh, i, r)
-        shown = (_written(e, r), report_page("window_investigation", {"experiment": e}))[1] if page else None
-        out.append(r | dict(experiment_id=e, page=shown))
-        if not as_json: print(told(i, r, shown) + ("\n" if s is not studies[-1] else ""))
+    with running_on(executor):
+        w, out = asked(wh, base, wide, evaluation, reported), []
+        shared, families = rebuilt_of(wh, w), family or FAMILIES
+        studies = [read_study(wh, w, f, store, feeds, method, shared, _params(light)) for f in families]
+        for s in studies:
+            with progress(as_json) as tell: i = examine(s, left and left/len(families), everything, claim, tell, claimed_days)
+            r = record_of(i, _words(w, s.family.name, dict(claimed=claimed, claimed_days=claimed_days if claimed and claimed_days != 7 else None, seeds=seeds, budget=budget, feeds=feeds, everything=everything, light=light)))
+            e = keep(wh, i, r)
+            shown = (_written(e, r), report_page("window_investigation", {"experiment": e}))[1] if page else None
+            out.append(r | dict(experiment_id=e, page=shown))
+            if not as_json: print(told(i, r, shown) + ("\n" if s is not studies[-1] else ""))
     if as_json: show(out if len(out) > 1 else out[0], True)
     negative(any(r["verdict"] not in ("no_real_difference", "not_resolved", "insufficient") for r in out))
 
@@ -136,17 +138,19 @@ def windows_sweep(start: Annotated[str, typer.Option(help="Oldest training day, 
                   blocks: Annotated[int, typer.Option(help="Evaluation blocks.")] = 3, block_days: Annotated[int, typer.Option(help="Calendar days of a block.")] = 9,
                   family: Annotated[str, typer.Option(help="Model family.")] = "v9_mae", seeds: Annotated[int, typer.Option(help="Fits per window.")] = 5,
                   feeds: Annotated[Optional[str], typer.Option(help="Feeds that the models may use; default: those that all days share.")] = None,
-                  light: Annotated[bool, typer.Option("--light", help="Method of the small simulated league.")] = False, as_json: AsJson = False) -> None:
+                  light: Annotated[bool, typer.Option("--light", help="Method of the small simulated league.")] = False, executor: Executor = "local", as_json: AsJson = False) -> None:
     "Error against the line, hit rate and edge spread over window length and age, walk-forward, as a table and one picture."
     from nbprops.data.warehouse import Warehouse
+    from nbprops.model.executors import running_on
     from nbprops.model.window_sweep import Grid, against_best, curve, draw, keep_sweep, read_sweep, run, verdict_of
     from nbprops.settings import home
     if blocks < 1 or block_days < 1 or seeds < 1: raise Refusal("--blocks, --block-days and --seeds must be at least 1", "", "leave them out for 3, 9 and 5")
     if 0 in numbers(lengths, "lengths"): raise Refusal("A window of 0 days trains nothing", "", "leave the 0 out of --lengths")
     from nbprops.ops.delivery import deliver, reports_folder
     wh, grid = Warehouse(), Grid(numbers(lengths, "lengths"), numbers(ages, "ages"), blocks, block_days)
-    s = read_sweep(wh, day(start), day(end), family, grid, seeds, _method(None, light), feeds, _params(light))
-    with progress(as_json) as tell: cells, spreads, line = run(s, tell)
+    with running_on(executor), progress(as_json) as tell:
+        s = read_sweep(wh, day(start), day(end), family, grid, seeds, _method(None, light), feeds, _params(light))
+        cells, spreads, line = run(s, tell)
     t, sentence = curve(cells, spreads, line), verdict_of(against_best(cells))
     e = keep_sweep(wh, s, t, sentence)
     path = reports_folder()/f"window_sweep_{e}.svg"; path.parent.mkdir(parents=True, exist_ok=True); draw(t).savefig(path); path = deliver(path)[0]

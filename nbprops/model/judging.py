@@ -21,7 +21,8 @@ from ..data.warehouse import Warehouse
 from ..features.catalogue import contract
 from ..features.feeds import feed_profile
 from .evaluation import LEAK_LIMIT, by_week, evaluation_rows, feature_coverage, last_graded_date, market_residual, paired_error, score
-from .families import Family, model_stem, side_by_side
+from .executors import side_by_side
+from .families import Family, model_stem
 from .gates import PER_SEED, Case, GateReport, held_back, plain, run_gates, sentence
 from .policies import GateResult, overall
 from .plans import Plan, Reader, experiments_on, incumbent_bundle, make_plan, usable
@@ -169,7 +170,8 @@ def refit(p: Plan, w, # one of `week_windows`
 # %% ../../nbs/model/36b_judging.ipynb #7bbd1706
 def walk(p: Plan, bundle: Bundle, scored: pl.DataFrame) -> tuple[pl.DataFrame, dict]: # scored + walked; the comparison
     "Predictions of weekly refits beside those of the first fit."
-    with side_by_side() as each: parts = list(each(lambda w: refit(p, w, bundle), week_windows(p.windows)))
+    lean = replace(p, reader=None) # a week needs the rows of the plan and not the warehouse
+    with side_by_side() as each: parts = list(each(lambda w: refit(lean, w, bundle), week_windows(p.windows), named="week {0.evaluation[0]}".format))
     rows = scored.join(pl.concat(parts), on=KEYS, maintain_order="left")
     m = paired_error(rows, "walked", "predicted")
     return rows, dict(refits=sum(w.effective != p.windows.effective for w in week_windows(p.windows)), difference=m.value, low=m.low, high=m.high, n=m.n)

@@ -23,7 +23,8 @@ from ..features.catalogue import FEATURES, NAMES, Contract
 from ..features.facts import SOURCES, Facts, facts_of
 from ..features.store import STORE, rebuild_market
 from .anchor import ANCHOR, shrinkage
-from .families import Family, catboost_params, loss_function, read_back_loss, resolve_params, side_by_side
+from .executors import Kept, side_by_side
+from .families import Family, catboost_params, loss_function, read_back_loss, resolve_params
 from .predictor import Transformer, transform
 from ..stats import quantile_offset
 
@@ -264,11 +265,12 @@ def walk_forward(x: pl.DataFrame, # training input
                  weigh: Callable = lambda days: None, # days -> weights
                 ) -> pl.DataFrame: # game_date, raw, target: every later row predicted by the days before its block
     "Centred predictions for days after the training, inside the training window."
+    rows = rows.select("game_date", "target") # all that a block needs, wherever it is fitted
     def block(a: date, b: date) -> pl.DataFrame:
         past, here = rows["game_date"] < a, rows["game_date"].is_between(a, b)
         model = fit(make_pools(x.filter(past), rows.filter(past), weigh(rows["game_date"].filter(past))))
-        return rows.filter(here).select("game_date", "target").with_columns(pl.Series("raw", model.predict(x.filter(here), thread_count=1) - centre(model, x.filter(past))))
-    with side_by_side() as each: return pl.concat(each(lambda w: block(*w), later_blocks(rows["game_date"])))
+        return rows.filter(here).with_columns(pl.Series("raw", model.predict(x.filter(here), thread_count=1) - centre(model, x.filter(past))))
+    with side_by_side() as each: return pl.concat(each(lambda w: block(*w), later_blocks(rows["game_date"]), named="block {0[0]}..{0[1]}".format))
 
 # %% ../../nbs/model/32_training.ipynb #5281f042
 def anchor_facts(later: pl.DataFrame, # from `walk_forward`
@@ -292,9 +294,9 @@ def anchored_parts(t: "Trained",
                    rows: pl.DataFrame, # with target, same order as t.x
                   ) -> "Trained": # models scaled, spec filled
     "Shrink a trained residual model as far as its later days demand."
-    seed = next(iter(t.models))
-    one = lambda pools: fit_seed(t.family, t.params, pools, seed, t.options["refit"])[0]
-    facts = anchor_facts(walk_forward(t.x, rows, one, lambda days: recency_weights(days, t.options["half_life"])))
+    seed, family, params, refit, half_life = next(iter(t.models)), t.family, t.params, t.options["refit"], t.options["half_life"]
+    one = lambda pools: fit_seed(family, params, pools, seed, refit)[0]
+    facts = anchor_facts(walk_forward(t.x, rows, one, lambda days: recency_weights(days, half_life)))
     k = facts["anchor"]["factor"]
     return replace(t, models={s: scaled(m, k, t.x) for s, m in t.models.items()}, artefact=scaled(t.artefact, k, t.x), spec=facts)
 
@@ -313,13 +315,14 @@ def train(rows: pl.DataFrame, # keys, features, actual, line (see `training_rows
     params, seeds, rows = params or resolve_params(), seeds or seed_list(), usable_rows(rows.sort(KEYS), family)
     check_rows(rows, family, minimum); check_feeds(family, contract.feed_profile)
     x = transform(Transformer.of(contract), rows)
-    pools = make_pools(x, rows, recency_weights(rows["game_date"], half_life))
-    with side_by_side() as each: fits = list(each(lambda s: fit_seed(family, params, pools, s, refit), seeds))
+    seen, weight = rows.select("game_date", "target"), recency_weights(rows["game_date"], half_life)
+    pools = Kept(lambda: make_pools(x, seen, weight))
+    with side_by_side() as each: fits = list(each(lambda s: fit_seed(family, params, pools(), s, refit), seeds, named="seed {}".format))
     models = {s: m for s, (m, _) in zip(seeds, fits)}
     loss = resolved_loss(list(models.values()), family, params)
     best = ensemble_of(list(models.values())) if ensemble else models[seeds[0]]
     t = Trained(family, contract, params, dict(refit=refit, half_life=half_life, ensemble=ensemble), models, {s: n for s, (_, n) in zip(seeds, fits)},
-                best, loss, x, rows.select(*KEYS, "actual", "line"), pools.split)
+                best, loss, x, rows.select(*KEYS, "actual", "line"), validation_start(rows["game_date"]))
     return t if family.edge_scale == "points" else anchored_parts(t, rows)
 
 # %% ../../nbs/model/32_training.ipynb #9f3ab4a0

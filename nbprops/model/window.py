@@ -11,7 +11,7 @@ import polars as pl
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from ..settings import Refusal
-from .families import THREADS
+from .executors import at_once
 from .window_arms import Bench, fit_arms
 from .window_case import Study
 from .window_gap import MEASURES, Gap, plain, recorded_gap, unexplained
@@ -57,14 +57,14 @@ def refuse_untrained(b: Bench, switches: list[str], orders: int | None) -> None:
     lost = [r.name for c in coalitions(switches, orders) for r in arms_of(c) if not b.has(r)]
     if not lost: return
     why = b.skipped.get(lost[0], "it could not be trained")
-    enough = math.ceil(2*(b.mean or 1.0)*len(repair_jobs(b.study, switches, orders))/THREADS)
+    enough = math.ceil(2*(b.mean or 1.0)*len(repair_jobs(b.study, switches, orders))/at_once())
     raise Refusal(f"The arm '{lost[0]}' could not be trained: {why}", "without both windows there is nothing to compare", f"give --budget at least {enough}s" if "budget" in why else "choose a longer window, or build features of its dates: nbprops backfill features")
 
 ORDERS = (None, 20, 4, 1) # all subsets, then fewer and fewer random orders of the repairs
 
 def affordable(b: Bench, switches: list[str]) -> int | None: # orders; None: all subsets
     "The finest sharing that the budget allows, judged by what the fits so far took."
-    cost = lambda k: len(repair_jobs(b.study, switches, k))*b.mean/THREADS
+    cost = lambda k: len(repair_jobs(b.study, switches, k))*b.mean/at_once()
     return next((k for k in ORDERS if b.budget is None or cost(k) <= .6*b.left), ORDERS[-1])
 
 def dosed(arms: pl.DataFrame) -> dict[str, bool]: # measure -> monotone; empty without dose arms

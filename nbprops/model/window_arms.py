@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['Job', 'FOR_FITS', 'Recipe', 'day_luck', 'day_counts', 'weeks_of', 'Rows', 'recipe_rows', 'prepared', 'fit_prepared',
-           'why_not', 'Bench', 'fit_arms', 'seeds_of', 'jobs_of', 'replicas', 'predictions']
+           'why_not', 'Bench', 'pools_of', 'Fits', 'fit_arms', 'seeds_of', 'jobs_of', 'replicas', 'predictions']
 
 # %% ../../nbs/model/37c_window_arms.ipynb #a6edd991
 import time
@@ -12,9 +12,9 @@ import numpy as np
 import polars as pl
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from ..data.faults import coin
-from .families import THREADS, catboost_params, side_by_side
+from .executors import THREADS, Kept, side_by_side
+from .families import catboost_params
 from .predictor import Transformer, select_features, transform
 from .training import KEYS, fit_seed, make_pools, recency_weights, validation_start
 from .window_case import ARMS, Study, inside
@@ -161,18 +161,23 @@ class Bench:
         return [m for (k, seed), m in sorted(self.models.items(), key=lambda i: i[0][1]) if k == key]
 
 # %% ../../nbs/model/37c_window_arms.ipynb #f07ebb7c
-def _pending(b: Bench, jobs: Iterable[Job]) -> tuple[dict, dict]: # key -> Rows; (key, seed) -> recipe name
+def _pending(b: Bench, jobs: Iterable[Job]) -> tuple[dict, dict]: # key -> (Rows, recipe, replicate); (key, seed) -> recipe name
     "What is asked for and not trained yet."
     rows, todo = {}, {}
-    pool = lru_cache(16)(lambda fixes, replicate: training_frame(b.study, fixes, _drawn_days(b.study, replicate)))
+    pool = pools_of(b.study)
     for r, replicate, seed in jobs:
         key = b.rows.get((r, replicate))
         if key is None or (key not in rows and (key, seed) not in b.models):
-            found = recipe_rows(b.study, r, replicate, pool(for_training(r.fixes), replicate if "level" in r.fixes else 0))
+            found = pool(r, replicate)
             if why := why_not(b.study, found) if replicate == 0 else "": b.skipped[r.name] = why; continue
-            key = b.rows[r, replicate] = found.key; rows[key] = found
+            key = b.rows[r, replicate] = found.key; rows.setdefault(key, (found, r, replicate))
         if (key, seed) not in b.models: todo[key, seed] = r.name
     return rows, todo
+
+def pools_of(s: Study) -> Callable: # recipe, replicate -> Rows
+    "Makes the rows of recipes; those that differ in a change alone share their repairs."
+    pool = Kept(lambda fixes, replicate: training_frame(s, fixes, _drawn_days(s, replicate)), 16)
+    return lambda r, replicate: recipe_rows(s, r, replicate, pool(for_training(r.fixes), replicate if "level" in r.fixes else 0))
 
 def _drawn_days(s: Study, replicate: int) -> pl.DataFrame | None: # game_date, weight
     "The same draw of days for the games behind the level."
@@ -180,20 +185,29 @@ def _drawn_days(s: Study, replicate: int) -> pl.DataFrame | None: # game_date, w
     days = s.games["game_date"].unique().sort()
     return pl.DataFrame({"game_date": days, "weight": day_counts(days, replicate)})
 
+# %% ../../nbs/model/37c_window_arms.ipynb #dc437141
+class Fits:
+    "The fits of a study; rows that are not at hand are made again from their recipe."
+    def __init__(self, study: Study, rows: dict | None = None): # rows: key -> (Rows, recipe, replicate)
+        self.study, self.rows, made = study, rows or {}, pools_of(study)
+        of = lambda key, r, replicate: self.rows[key][0] if key in self.rows else made(r, replicate)
+        self.ready = Kept(lambda *which: prepared(study, of(*which)), 2*THREADS) # seeds of equal rows follow each other
+    def __reduce__(self): return Fits, (self.study,)
+    def __call__(self, work: tuple) -> tuple: # ((key, recipe, replicate), seed) -> model, seconds
+        which, seed = work
+        t = time.monotonic(); m = fit_prepared(self.study, self.ready(*which), seed)
+        return m, time.monotonic() - t
+
 # %% ../../nbs/model/37c_window_arms.ipynb #79dd99f7
 def fit_arms(b: Bench, jobs: Iterable[Job], label: str = "") -> Bench: # itself
     "Train what is missing, side by side; what the budget does not allow is set aside by name."
     rows, todo = _pending(b, jobs)
-    ready = lru_cache(2*THREADS)(lambda key: prepared(b.study, rows[key])) # seeds of equal rows follow each other
-    def one(work: tuple[str, int]) -> tuple: # key, seed, model or None, seconds
-        key, seed = work
-        if b.left < b.mean: return key, seed, None, 0.0
-        t = time.monotonic(); m = fit_prepared(b.study, ready(key), seed)
-        return key, seed, m, time.monotonic() - t
+    work = [((key, *rows[key][1:]), seed) for key, seed in todo]
     with side_by_side() as each:
-        for done, (key, seed, m, took) in enumerate(each(one, todo), 1):
-            if m is None: b.skipped[todo[key, seed]] = "the budget was used up"; continue
-            b.models[key, seed], b.fits, b.seconds = m, b.fits + 1, b.seconds + took
+        told = each(Fits(b.study, rows), work, unless=lambda: b.left < b.mean, named=lambda w: f"{w[0][1].name}, seed {w[1]}")
+        for done, ((key, seed), got) in enumerate(zip(todo, told), 1):
+            if got is None: b.skipped[todo[key, seed]] = "the budget was used up"; continue
+            b.models[key, seed], b.fits, b.seconds = got[0], b.fits + 1, b.seconds + got[1]
             b.tell(done, len(todo), label)
     return b
 

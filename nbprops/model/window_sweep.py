@@ -13,7 +13,6 @@ import polars as pl
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from datetime import date, timedelta
-from functools import lru_cache
 from itertools import combinations
 from ..settings import Refusal, build_commit, canonical_json, now, plain
 from ..data.tables import one_row
@@ -23,7 +22,8 @@ from ..features.facts import Facts
 from ..features.feeds import feed_profile
 from .evaluation import evaluation_rows, last_graded_date
 from .experiments import EXPERIMENTS
-from .families import THREADS, Family, resolve_params, side_by_side
+from .executors import THREADS, Kept, side_by_side
+from .families import Family, resolve_params
 from .plans import experiments_on
 from .predictor import Transformer, select_features
 from .training import KEYS, data_snapshot_hash, training_rows
@@ -95,9 +95,9 @@ def say(s: Sweep, pools, block: Span, seed: int) -> pl.Series: # predictions of 
 def run(s: Sweep, tell: Callable = lambda done, of, label: None, # progress
        ) -> tuple[dict, dict, pl.DataFrame]: # (length, age) -> day sums, mean over seeds; -> spread and its SD over seeds; the line's own errors
     "Every cell on the common blocks."
-    work, said, pools = tasks(s), [], lru_cache(2*THREADS)(lambda *cell: cell_pools(s, *cell)) # seeds of a cell follow each other
+    work, said, pools = tasks(s), [], Kept(lambda *cell: cell_pools(s, *cell), 2*THREADS) # seeds of a cell follow each other
     with side_by_side() as each:
-        for p in each(lambda t: say(s, pools(*t[:3]), *t[2:]), work): said.append(p); tell(len(said), len(work), "fits")
+        for p in each(lambda t: say(s, pools(*t[:3]), *t[2:]), work, named="{0[0]} days, {0[1]} days old, block {0[2][0]}, seed {0[3]}".format): said.append(p); tell(len(said), len(work), "fits")
     by = dict(zip(work, said))
     cell = lambda n, a: pl.concat([day_sums(s.judged.filter(inside(b)).select(*KEYS, pl.col("actual", "line").cast(pl.Float64)), np.array([by[n, a, b, seed].to_numpy() for seed in s.seeds])) for b in s.blocks()]).sort("game_date")
     return {(n, a): cell(n, a) for n in s.grid.lengths for a in s.grid.ages}, _spreads(s, by), _line(s)

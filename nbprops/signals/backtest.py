@@ -10,6 +10,7 @@ __all__ = ['BASE', 'COUNTED', 'LEAST_PICKS', 'SOME_PICKS', 'Q', 'candidates', 't
 import polars as pl
 from dataclasses import dataclass
 from datetime import date
+from ..model.executors import spread
 from ..stats import Mean
 from .combos import COMBOS, Combo, match_combos, matches
 from .health import every_health
@@ -65,12 +66,13 @@ def comparisons(rows: pl.DataFrame, # from `candidates`
     "Every rule against plain edges, and against the same directions without it."
     one = lambda e: rows.filter(e).unique(["game_id", "player_lookup"], keep="first", maintain_order=True)
     rows = rows.sort("game_date", "game_id", "player_lookup", "system_id").select("game_date", "game_id", "player_lookup", "recommendation", "won", "edge", **{f"r:{r}": rules[r] for r in only})
-    base, out = one(pl.col("edge").abs() >= 3), []
-    for r in only:
+    base = one(pl.col("edge").abs() >= 3)
+    def compared(r: str) -> dict:
         mine = one(pl.col(f"r:{r}"))
         same = one(~pl.col(f"r:{r}") & pl.col("recommendation").is_in(mine["recommendation"].unique().to_list())).join(mine, on=["game_id", "player_lookup"], how="anti")
         a, b = difference(mine, base), difference(mine, same)
-        out.append(dict(rule=r, edge3=a.value, edge3_low=a.low, edge3_high=a.high, without=b.value, without_low=b.low, without_high=b.high))
+        return dict(rule=r, edge3=a.value, edge3_low=a.low, edge3_high=a.high, without=b.value, without_low=b.low, without_high=b.high)
+    with spread() as each: out = list(each(compared, only, named="rule {}".format))
     kinds = dict(rule=pl.String) | {f"{k}{s}": pl.Float64 for k in ("edge3", "without") for s in ("", "_low", "_high")}
     return pl.DataFrame(out, schema=kinds)
 
