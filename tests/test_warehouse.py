@@ -20,6 +20,7 @@ def shared(tmp_path_factory):
     w = Warehouse(tmp_path_factory.mktemp("w")/"w.duckdb"); w.migrate()
     return w
 
+@pytest.mark.embedded
 def test_every_declaration_becomes_a_live_table_with_its_types(shared):
     "Catches a type that storage does not know, and a column lost between declaration and table."
     import duckdb
@@ -31,6 +32,7 @@ def test_every_declaration_becomes_a_live_table_with_its_types(shared):
 
 def test_a_second_migration_does_nothing(shared): assert shared.migrate() == []
 
+@pytest.mark.embedded
 def test_an_older_schema_is_refused_and_mended(wh):
     "A missing column must be named before a write, and additive migration must bring it back."
     wh.sql("ALTER TABLE nba_predictions.model_registry DROP COLUMN semantic_id")
@@ -124,6 +126,7 @@ def test_replace_removes_rows_that_are_gone_and_only_in_the_range(wh):
     wh.write(name, row("a", 1), replace=(date(2026, 2, 1), date(2026, 2, 1)))
     assert wh.read(name)["player_lookup"].to_list() == ["a", "c"]
 
+@pytest.mark.embedded
 def test_a_killed_writer_leaves_nothing_behind(wh):
     "The process is killed inside its transaction; the file must open again and hold no row of it."
     code = f"""
@@ -135,6 +138,7 @@ def test_a_killed_writer_leaves_nothing_behind(wh):
     assert subprocess.run([sys.executable, "-c", textwrap.dedent(code)]).returncode == -9
     assert wh.read(A).is_empty() and wh.write(A, aliases([("a", "x")])).written == 1
 
+@pytest.mark.embedded
 def test_two_processes_take_turns(wh):
     "Four processes write twenty rows; none may be lost to a lock."
     code = "import sys, polars as pl\nfrom nbprops.data.warehouse import Warehouse\nfor i in range(5): Warehouse(sys.argv[1]).write('nba_reference.player_aliases', pl.DataFrame({'alias_lookup': [sys.argv[2] + str(i)], 'player_lookup': ['x']}))"
@@ -142,6 +146,7 @@ def test_two_processes_take_turns(wh):
     assert [j.wait() for j in jobs] == [0]*4
     assert wh.read(A).height == 20
 
+@pytest.mark.embedded
 def test_a_busy_warehouse_names_its_holder(wh):
     code = f"import duckdb, sys, time; c = duckdb.connect({str(wh.path)!r}); print('open', flush=True); time.sleep(30)"
     holder = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
@@ -151,6 +156,7 @@ def test_a_busy_warehouse_names_its_holder(wh):
             with wh.transaction(wait=.2): pass
     finally: holder.kill()
 
+@pytest.mark.embedded
 def test_a_file_is_held_as_long_as_it_is_used_and_no_longer(wh):
     "Would catch an engine that keeps a lock after the last user of a file, or lets it go with the first."
     free = lambda: subprocess.run([sys.executable, "-c", "import duckdb, sys; duckdb.connect(sys.argv[1])", str(wh.path)], capture_output=True, text=True).stderr
@@ -161,12 +167,14 @@ def test_a_file_is_held_as_long_as_it_is_used_and_no_longer(wh):
         assert "Could not set lock" in free()
     assert free() == "" and wh.read(A).height == 1
 
+@pytest.mark.embedded
 def test_threads_share_a_file(wh):
     "Would catch a file that is detached under a thread that still works, or rows that are lost."
     from concurrent.futures import ThreadPoolExecutor
     with ThreadPoolExecutor(8) as pool: list(pool.map(lambda i: (wh.write(A, aliases([(f"a{i}", "x")])), wh.sql("SELECT 1")), range(40)))
     assert wh.read(A).height == 40 and warehouse._engine().used == {}
 
+@pytest.mark.embedded
 def test_two_warehouses_are_told_apart(wh, tmp_path):
     "Would catch a table or a schema of one file that answers for the other."
     other = Warehouse(tmp_path/"it's other.duckdb")
@@ -175,6 +183,7 @@ def test_two_warehouses_are_told_apart(wh, tmp_path):
         other.write(A, aliases([("b", "y")]))
     assert wh.read(A).is_empty() and other.read(A).height == 1
 
+@pytest.mark.embedded
 @pytest.mark.parametrize("fault", ["FATAL", "closed", "spilled"])
 def test_an_engine_that_no_longer_works_is_replaced(wh, monkeypatch, fault):
     "Would catch a process that can read nothing any more after one fatal error."
@@ -190,6 +199,7 @@ def test_an_engine_that_no_longer_works_is_replaced(wh, monkeypatch, fault):
     else: first.root, first.spill = Broken(), None
     assert wh.write(A, aliases([("a", "x")])).written == 1 and wh.read(A).height == 1 and warehouse._engine() is not first
 
+@pytest.mark.embedded
 def test_an_engine_that_cannot_let_go_is_replaced(wh):
     "Would catch a lock that is kept for ever after a file could not be detached."
     with wh.transaction() as tx:
@@ -199,6 +209,7 @@ def test_an_engine_that_cannot_let_go_is_replaced(wh):
     assert warehouse._engine() is not engine and wh.read(A).height == 1
     assert subprocess.run([sys.executable, "-c", "import duckdb, sys; duckdb.connect(sys.argv[1])", str(wh.path)]).returncode == 0
 
+@pytest.mark.embedded
 def test_a_forked_process_has_an_engine_of_its_own(wh):
     "Would catch a child that stands still or dies of the threads that stayed with its parent."
     code = f"""
@@ -210,6 +221,7 @@ def test_a_forked_process_has_an_engine_of_its_own(wh):
         w.sql("SELECT 2")"""
     assert subprocess.run([sys.executable, "-W", "ignore", "-c", textwrap.dedent(code)], timeout=60).returncode == 0
 
+@pytest.mark.embedded
 def test_a_connection_of_ones_own_is_no_obstacle(wh):
     "Would catch an analyst whose own connection, in the same process, shuts the package out."
     import duckdb
@@ -218,6 +230,7 @@ def test_a_connection_of_ones_own_is_no_obstacle(wh):
         assert own.execute(f"SELECT count(*) FROM {A}").fetchone()[0] == 1
     assert wh.read(A).height == 1
 
+@pytest.mark.embedded
 def test_the_published_copy_is_readable_while_a_writer_works(wh, monkeypatch):
     from nbprops.data import warehouse
     monkeypatch.setenv("NBPROPS_DB", str(wh.path))
@@ -227,10 +240,12 @@ def test_the_published_copy_is_readable_while_a_writer_works(wh, monkeypatch):
         out = subprocess.run([sys.executable, "-c", "from nbprops.data.warehouse import sql; print(sql('SELECT COUNT(*) FROM nba_reference.player_aliases').item())"], capture_output=True, text=True)
     assert out.stdout.strip() == "1", out.stderr
 
+@pytest.mark.embedded
 def test_a_file_that_is_no_warehouse_is_one_sentence(tmp_path):
     (tmp_path/"x.duckdb").write_text("no database" * 500)
     with pytest.raises(Refusal, match="cannot be opened"): Warehouse(tmp_path/"x.duckdb").sql("SELECT 1")
 
+@pytest.mark.embedded
 def test_an_absent_warehouse_names_the_command(tmp_path):
     with pytest.raises(Refusal, match="nbprops demo"): Warehouse(tmp_path/"none.duckdb").sql("SELECT 1")
 

@@ -345,7 +345,7 @@ def _sql(self: Warehouse,
 
 Warehouse.sql = _sql
 
-# %% ../../nbs/data/12_warehouse.ipynb #06ea8595
+# %% ../../nbs/data/12_warehouse.ipynb #fbec1ba0
 def _estimate(self: Warehouse, query: str, **params) -> str:
     "What a query would cost; here, that it could be run."
     with self.transaction() as tx: n = len(tx.columns_of(query, **params))

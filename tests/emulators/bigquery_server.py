@@ -3,7 +3,7 @@
     python bigquery_server.py extensions                       put the extensions under HOME
     python bigquery_server.py --port 1 --grpc-port 2 --project P --data-dir D
 
-Two things differ from the emulator as it comes. Its MERGE begins a transaction of its own, also inside one, which ends both: here it does not. And a project that is asked for the first time is a copy of the project `template`, when there is one, so that a test need not wait for fifty statements of DDL."""
+Three things differ from the emulator as it comes. Its MERGE begins a transaction of its own, also inside one, which ends both: here it does not. __TABLES__ says when rows changed. And a project that is asked for the first time is a copy of the project `template`, when there is one, so that a test need not wait for fifty statements of DDL."""
 import re, shutil, sys
 import duckdb
 
@@ -57,11 +57,36 @@ def copy_projects(folder) -> None:
         if m := re.search(r"/projects/([a-z0-9-]+)/", request.url.path): await run_in_threadpool(database.attach, m[1])
         return await answer(request)
 
+CHANGED = """SELECT s.schema_name, t.table_name, epoch_ms(max(n.snapshot_time)) FROM {m}.ducklake_table AS t JOIN {m}.ducklake_schema AS s USING (schema_id)
+    JOIN (SELECT table_id, begin_snapshot AS k FROM {m}.ducklake_data_file UNION ALL SELECT table_id, end_snapshot FROM {m}.ducklake_data_file UNION ALL SELECT table_id, begin_snapshot FROM {m}.ducklake_delete_file) AS f USING (table_id)
+    JOIN {m}.ducklake_snapshot AS n ON n.snapshot_id = f.k WHERE t.end_snapshot IS NULL GROUP BY ALL"""
+
+def tell_changes() -> None:
+    "Let __TABLES__ say when the rows of a table changed, and not only when its description did."
+    from local_bigquery.engine import database
+    from local_bigquery.sql.rules import information_schema as info
+    tables = info._tables
+    def told(project, dataset):
+        at = {(s, t): ms for s, t, ms in database.fetch(CHANGED.format(m=database.quote(f"__ducklake_metadata_{project}")))}
+        for t in tables(project, dataset):
+            ref = t.tableReference
+            yield t.replace(lastModifiedTime=str(max(int(t.lastModifiedTime or 0), at.get((ref.datasetId, ref.tableId), 0))))
+    info._tables = told
+
+def end_with_parent() -> None:
+    "A server whose tests were killed ends, too."
+    import os, threading, time
+    parent = os.getppid()
+    def watch():
+        while os.getppid() == parent: time.sleep(1)
+        os._exit(1)
+    threading.Thread(target=watch, daemon=True).start()
+
 if __name__ == "__main__":
     if sys.argv[1:] == ["extensions"]: extensions(); sys.exit()
     from pathlib import Path
     folder = Path(sys.argv[sys.argv.index("--data-dir") + 1])
-    mend_merge()
+    mend_merge(); tell_changes(); end_with_parent()
     for p in folder.glob("*.ducklake"): moved(p)
     copy_projects(folder)
     from local_bigquery.cli import main
