@@ -122,7 +122,7 @@ def query(sql: Annotated[Optional[str], typer.Argument(help="One GoogleSQL state
         if comment: print(f"-- {comment}")
         print("done") if not answer.columns else show(answer, False)
 
-# %% ../nbs/70_cli.ipynb #1461255c
+# %% ../nbs/70_cli.ipynb #fc308cdd
 def _estimates(script: str, as_json: bool) -> None:
     "What the statements of a script would cost."
     from nbprops.data.warehouse import Warehouse, statements

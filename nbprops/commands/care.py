@@ -32,7 +32,7 @@ def restore(file: Annotated[Path, typer.Argument(help="A file made by nbprops ba
     from nbprops.ops.backup import restore as put_back
     show(put_back(file, dry_run=dry_run, force=force), as_json)
 
-# %% ../../nbs/commands/77_care_commands.ipynb #7f1e65da
+# %% ../../nbs/commands/77_care_commands.ipynb #9cdaa95d
 def copy(source: Annotated[str, typer.Option("--from", help="duckdb:FILE or bigquery:PROJECT; without a name, that of the settings.")],
          target: Annotated[str, typer.Option("--to", help="duckdb:FILE or bigquery:PROJECT.")],
          table: Annotated[Optional[list[str]], typer.Option(help="A table; repeat for several. Default: all.")] = None,

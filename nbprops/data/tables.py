@@ -73,7 +73,7 @@ def add_column_statement(t: Table, c: Column) -> str: # GoogleSQL
     "An additive, idempotent migration."
     return f"ALTER TABLE {t.name} ADD COLUMN IF NOT EXISTS {c.name} {c.type}"
 
-# %% ../../nbs/data/11_tables.ipynb #19b0e194
+# %% ../../nbs/data/11_tables.ipynb #4da164d4
 def additions(live: dict[str, dict[str, str]], # table -> column -> type, as the engine tells
               alike: Callable[[str, Column], bool], # whether a live type is that of a column
               create: Callable[[Table], str] = create_statement) -> list[str]: # GoogleSQL statements

@@ -11,11 +11,11 @@ from contextlib import contextmanager, suppress
 from datetime import date
 from pathlib import Path
 import polars as pl
-from ..settings import Broken, Counts, Refusal, backend, db_path
+from ..settings import Broken, Refusal, backend, db_path
 from .dialect import statements, to_duckdb
 from .declare import Column
 from .tables import TABLES, Table, additions
-from .writing import Transaction, cast
+from .writing import AnyWarehouse, Transaction, cast
 
 # %% ../../nbs/data/12_warehouse.ipynb #03774801
 BUSY_SECONDS = 30.0 # how long a busy warehouse is waited for
@@ -255,13 +255,12 @@ def _rolled_back(path: Path, e: Exception) -> Broken:
     return disk_fault(e, path) or Broken(f"The write to {path.name} was rolled back: {str(e).splitlines()[0][:160].rstrip('.')}", type(e).__name__, "run again; if it comes back, report it as a bug")
 
 # %% ../../nbs/data/12_warehouse.ipynb #55b9e990
-class Warehouse:
+class Warehouse(AnyWarehouse):
     "An embedded DuckDB warehouse that speaks GoogleSQL and keeps no connection; without a path, the one that the settings name, which may be BigQuery."
     def __new__(cls, path: str | Path | None = None):
-        if cls is Warehouse and path is None and backend() == "bigquery":
-            from nbprops.data.bigquery import BigQueryWarehouse
-            return object.__new__(BigQueryWarehouse)
-        return object.__new__(cls)
+        if path or backend() == "duckdb": return object.__new__(cls)
+        from nbprops.data.bigquery import BigQueryWarehouse
+        return BigQueryWarehouse()
     def __init__(self, path: str | Path | None = None): # DuckDB file; default from the settings
         self.path = Path(path) if path else db_path()
     def __repr__(self) -> str: return f"Warehouse({self.path.name})"
@@ -335,46 +334,13 @@ def _ddl(sql: str) -> str:
 
 Warehouse.migrate = _migrate
 
-# %% ../../nbs/data/12_warehouse.ipynb #ad0904cb
-def _sql(self: Warehouse,
-         query: str, # one GoogleSQL statement
-         **params, # values of @name
-        ) -> pl.DataFrame:
-    "Run one statement on its own."
-    with self.transaction() as tx: return tx.sql(query, **params)
-
-Warehouse.sql = _sql
-
-# %% ../../nbs/data/12_warehouse.ipynb #fbec1ba0
+# %% ../../nbs/data/12_warehouse.ipynb #8362e11d
 def _estimate(self: Warehouse, query: str, **params) -> str:
     "What a query would cost; here, that it could be run."
     with self.transaction() as tx: n = len(tx.columns_of(query, **params))
     return f"This would answer with {n} columns; the embedded warehouse bills nothing."
 
 Warehouse.estimate = _estimate
-
-# %% ../../nbs/data/12_warehouse.ipynb #d1a1ec82
-def _read(self: Warehouse, name: str, *args, **kwargs) -> pl.DataFrame:
-    "`Transaction.read` in a transaction of its own."
-    with self.transaction() as tx: return tx.read(name, *args, **kwargs)
-
-Warehouse.read = _read
-
-# %% ../../nbs/data/12_warehouse.ipynb #83d6a02c
-def _wh_write(self: Warehouse, name: str, frame: pl.DataFrame, **kwargs) -> Counts:
-    "`Transaction.write` in a transaction of its own."
-    with self.transaction() as tx: return tx.write(name, frame, **kwargs)
-
-Warehouse.write = _wh_write
-
-# %% ../../nbs/data/12_warehouse.ipynb #e7d6bb47
-def _script(self: Warehouse,
-            text: str, # GoogleSQL script
-           ) -> list[tuple[str, str, pl.DataFrame]]: # comment, statement, answer
-    "Run a script in one transaction."
-    with self.transaction(any_schema=True) as tx: return [(note, s, tx.sql(s)) for note, s in statements(text)]
-
-Warehouse.script = _script
 
 # %% ../../nbs/data/12_warehouse.ipynb #3850160d
 def _publish(self: Warehouse) -> Path: # the published copy

@@ -8,6 +8,7 @@ import re
 from datetime import date
 import polars as pl
 from ..settings import Broken, Counts, Refusal, build_commit, canonical_json, now, replay_now
+from .dialect import statements
 from .rules import check, rules_of
 from .declare import Column
 from .tables import Table, conform, table
@@ -15,7 +16,7 @@ from .tables import Table, conform, table
 # %% auto #0
 __all__ = ['merge_statement', 'clear_statement', 'bounds', 'count_statement', 'twice_statement', 'with_audit', 'quarantine_rows',
            'with_quarantine_id', 'sift', 'Transaction', 'prove_unique', 'write_rows', 'cast', 'typed_select',
-           'breached']
+           'breached', 'AnyWarehouse']
 
 # %% ../../nbs/data/11c_writing.ipynb #18cfea0a
 def _same(t: Table, cols: list[str], # columns to compare
@@ -296,3 +297,23 @@ def _write_staged(self: Transaction, t: Table, select: str, params: dict, cols: 
     return self.receipt(t.name, n, n, 0, self.merge_staged(t, cols, n, where, lim))
 
 Transaction.write_query = _write_query
+
+# %% ../../nbs/data/11c_writing.ipynb #a0369e97
+class AnyWarehouse:
+    "What every warehouse can do, given its transactions."
+    def transaction(self, wait: float | None = None, # seconds for which a busy warehouse is waited for
+                    any_schema: bool = False): # also open a warehouse that is older than the code
+        "A context in which statements happen together or not at all."
+        raise NotImplementedError
+    def sql(self, query: str, **params) -> pl.DataFrame:
+        "`Transaction.sql` in a transaction of its own."
+        with self.transaction() as tx: return tx.sql(query, **params)
+    def read(self, name: str, *args, **kwargs) -> pl.DataFrame:
+        "`Transaction.read` in a transaction of its own."
+        with self.transaction() as tx: return tx.read(name, *args, **kwargs)
+    def write(self, name: str, frame: pl.DataFrame, **kwargs) -> Counts:
+        "`Transaction.write` in a transaction of its own."
+        with self.transaction() as tx: return tx.write(name, frame, **kwargs)
+    def script(self, text: str) -> list[tuple[str, str, pl.DataFrame]]: # comment, statement, answer
+        "Run a GoogleSQL script in one transaction."
+        with self.transaction(any_schema=True) as tx: return [(note, s, tx.sql(s)) for note, s in statements(text)]

@@ -98,13 +98,13 @@ def instead_of_files(e: Emulator):
     from nbprops.settings import db_path
     class InProject(bq.BigQueryWarehouse):
         "A project in the place of a file."
-        def __init__(self, path=None):
-            self.at = Path(path) if path else db_path()
+        def __init__(self, path):
+            self.at = Path(path)
             super().__init__(where=replace(bq.place(), project=project_of(self.at)))
         @property
         def path(self): return self.at
         def migrate(self, dry_run=False): return [] if bq._label(self.jobs) == bq.shape() else super().migrate(dry_run)
     with pytest.MonkeyPatch.context() as mp:
         for k, v in e.settings().items(): mp.setenv(k, v)
-        mp.setattr(warehouse.Warehouse, "__new__", lambda cls, *a, **k: object.__new__(InProject if cls is warehouse.Warehouse else cls))
+        mp.setattr(warehouse.Warehouse, "__new__", lambda cls, path=None: InProject(path or db_path()))
         yield
