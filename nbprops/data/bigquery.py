@@ -95,13 +95,10 @@ class BigQueryTransaction(Transaction):
         if todo: self.jobs.load(todo); self.loaded += list(todo)
 
 def _rehearse(self: BigQueryTransaction, query: str, params: dict, seconds: float | None = None) -> pl.DataFrame:
-    "Ask in a session in which the statements so far have happened, and roll it back."
+    "Ask in a script in which the statements so far have happened; it ends without a commit, and so is rolled back."
     self.load()
     script, given = together([Step("BEGIN TRANSACTION", {}), *self.steps, Step(query, _named(query, params))])
-    job = self.jobs.query(script, given, new=True, seconds=seconds)
-    answer = self.jobs.answer(job)
-    self.jobs.query("ROLLBACK TRANSACTION", {}, job.session_info.session_id)
-    return answer
+    return self.jobs.answer(self.jobs.query(script, given, seconds=seconds))
 
 BigQueryTransaction._rehearse = _rehearse
 

@@ -195,23 +195,23 @@ def jobs_at(p: Place) -> Jobs:
     return _JOBS.setdefault(key, Jobs(p))
 
 # %% ../../nbs/data/12h_bigquery_jobs.ipynb #d4bb580c
-def _config(self: Jobs, sql: str, params: dict, dry: bool, session: str | None, new: bool, seconds: float | None): # QueryJobConfig
+def _config(self: Jobs, sql: str, params: dict, dry: bool, seconds: float | None): # QueryJobConfig
     "What a job is told."
     from google.cloud import bigquery as bq
-    more = dict(connection_properties=[bq.ConnectionProperty("session_id", session)]) if session else dict(create_session=True) if new else {}
-    if (most := self.allowed()) is not None and not dry: more |= dict(maximum_bytes_billed=most)
+    more = dict(maximum_bytes_billed=most) if (most := self.allowed()) is not None and not dry else {}
     if seconds: more |= dict(job_timeout_ms=int(1000*seconds))
     used = [parameter(k, v) for k, v in params.items() if re.search(rf"@{k}\b", sql)]
     return bq.QueryJobConfig(default_dataset=f"{self.place.project}.nba_predictions", query_parameters=used, labels=labels(), dry_run=dry, **more)
 
-def _query(self: Jobs, sql: str, params: dict, session: str | None = None, new: bool = False, # begin a session
-           dry: bool = False, seconds: float | None = None, writes: bool = False): # the finished job
+def _query(self: Jobs, sql: str, params: dict, dry: bool = False, # ask only what it would read
+           seconds: float | None = None, # after which it is stopped
+           writes: bool = False): # the finished job
     "Send a statement or a script and wait for its end."
     from concurrent.futures import TimeoutError
     from google.cloud.bigquery import retry as rt
-    again, whole = rt.DEFAULT_RETRY.with_timeout(self.place.patience), None if writes or session or new else rt.DEFAULT_JOB_RETRY.with_timeout(self.place.patience)
+    again, whole = rt.DEFAULT_RETRY.with_timeout(self.place.patience), None if writes else rt.DEFAULT_JOB_RETRY.with_timeout(self.place.patience)
     with sentences():
-        job = self.client.query(sql, job_config=_config(self, sql, params, dry, session, new, seconds), retry=again, job_retry=whole)
+        job = self.client.query(sql, job_config=_config(self, sql, params, dry, seconds), retry=again, job_retry=whole)
         try:
             if not dry: job.result(retry=again, job_retry=whole, timeout=seconds)
         except TimeoutError: job.cancel(); raise Refusal(f"no answer within {seconds:g} seconds", "the query was stopped", "ask for less") from None

@@ -23,8 +23,9 @@ def install() -> str | None: # why not; None when it is there
         python = ENV/"bin"/"python"
         uv = Path(sys.executable).with_name("uv")
         pip = [str(uv), "pip", "install", "--quiet", "--python", str(python)] if uv.exists() else [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        for cmd in ([base, "-m", "venv", str(ENV)], [*pip, "-r", str(HERE/"bigquery-requirements.txt")], [str(python), str(HERE/"bigquery_server.py"), "extensions"]):
-            done = subprocess.run(cmd, env=_env(), capture_output=True, text=True)
+        mine = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")} # pip keeps its own settings under the user's HOME
+        for cmd, env in (([base, "-m", "venv", str(ENV)], mine), ([*pip, "-r", str(HERE/"bigquery-requirements.txt")], mine), ([str(python), str(HERE/"bigquery_server.py"), "extensions"], None)):
+            done = subprocess.run(cmd, env=env or _env(), capture_output=True, text=True)
             if done.returncode: return f"the BigQuery emulator could not be installed: {(done.stderr.strip().splitlines() or ['?'])[-1][:200]}"
         (ENV/"made").write_text(wanted)
 
