@@ -7,7 +7,7 @@ from nbprops.data.artifacts import Store
 from nbprops.data.lines import as_of_frame, line_of_record
 from nbprops.data.staging import keep_staging, stale_staging, staged, staging_dir
 from nbprops.data.warehouse import Warehouse
-from nbprops.data.writing import Transaction
+from nbprops.data.warehouse import DuckTransaction as Transaction
 from nbprops.model.registry import Registry, paths
 from nbprops.model.scratch import toy_bundle
 from nbprops.ops import backup as B, care as C
@@ -248,7 +248,7 @@ def test_staging_that_cannot_be_kept_is_one_sentence(wh):
 
 # --- backup and restore ---
 
-def hashed(folder): return {p.relative_to(folder).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(Path(folder).rglob("*")) if p.is_file()}
+def hashed(folder): return {p.relative_to(folder).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(Path(folder).rglob("*")) if p.is_file() and p.name != ".lock"} # a lock has no content, and is made again
 
 def members(home):
     "One file of every kind beside the warehouse."

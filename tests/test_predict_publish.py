@@ -3,7 +3,7 @@ import shutil
 from datetime import date, datetime, timedelta
 import polars as pl, pytest
 from hypothesis import given, settings, strategies as st
-from nbprops.data.writing import Transaction
+from nbprops.data.warehouse import DuckTransaction as Transaction
 from nbprops.predict import publish as P
 from nbprops.predict.publish import PUBLICATIONS, broken_links, digest, distribution, json_rows, publish
 from nbprops.settings import Broken
