@@ -275,3 +275,15 @@ def test_facts_of_a_range_are_of_one_moment(league, monkeypatch):
     assert len(opened) == 1
     with league.transaction() as tx: through = Facts.read(tx, date(2025, 11, 20), date(2025, 11, 21))
     assert len(opened) == 2 and all(getattr(alone, f.name).equals(getattr(through, f.name)) for f in fields(Facts)) and alone.box.height
+
+def test_a_copy_that_writes_days_anew_leaves_other_days_alone(tmp_path):
+    "The target holds a day between two that differ, of which the source knows nothing; would catch a range that is cleared where days are meant."
+    from nbprops.data.copying import copy
+    name = "nba_precompute.player_composite_factors"
+    row = lambda d, pace: pl.DataFrame({"player_lookup": ["a"], "game_id": [f"g{d}"], "context_json": ["{}"], "game_date": [date(2026, 2, d)], "pace_score": [pace]})
+    source, target = (Warehouse(tmp_path/f"{n}.duckdb") for n in "ab")
+    for w, days, pace in ((source, (1, 3), 1.0), (target, (1, 2, 3), 2.0)): w.migrate(); w.write(name, pl.concat([row(d, pace) for d in days]))
+    with pytest.raises(Refusal, match="other rows at the target on 2026-02-01 and 1 more days"): copy(source, target, only=(name,))
+    found = copy(source, target, only=(name,), replace=True)
+    assert found.select("copied", "present", "more").row(0) == (2, 0, 1)
+    assert target.read(name, columns=["game_date", "pace_score"]).rows() == [(date(2026, 2, 1), 1.0), (date(2026, 2, 2), 2.0), (date(2026, 2, 3), 1.0)]

@@ -5,7 +5,7 @@
 # %% ../../nbs/data/12j_copying.ipynb #3de193b5
 from __future__ import annotations
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 import polars as pl
@@ -39,10 +39,8 @@ class Piece:
     start: date | None = None
     end: date | None = None
     rows: int = 0
-    def where(self) -> str: # GoogleSQL
-        if not self.table.partition: return "TRUE"
-        return f"{self.table.partition} BETWEEN @lo AND @hi" if self.start else f"{self.table.partition} IS NULL"
-    def limits(self) -> dict: return {"lo": self.start, "hi": self.end} if self.start else {}
+    @property
+    def undated(self) -> bool: return bool(self.table.partition and not self.start)
     def __str__(self) -> str: return f"{self.table.name} {self.start}..{self.end}" if self.start else self.table.name
 
 def day_counts(tx, t: Table) -> dict[date | None, int]: # day (None: undated or unpartitioned) -> rows
@@ -62,8 +60,7 @@ def pieces(t: Table, counts: dict[date | None, int]) -> Iterator[Piece]:
 # %% ../../nbs/data/12j_copying.ipynb #4343424a
 def rows_of(tx, p: Piece) -> pl.DataFrame: # declared and audit columns, in order and type
     "The rows of a piece."
-    undated = p.table.partition and not p.start
-    got = tx.read(p.table.name, p.start, p.end, columns=p.table.names, where=f"{p.table.partition} IS NULL" if undated else "TRUE")
+    got = tx.read(p.table.name, p.start, p.end, columns=p.table.names, where=f"{p.table.partition} IS NULL" if p.undated else "TRUE")
     return conform(p.table.name, got, audit=True)
 
 def said_by(t: Table, rows: pl.DataFrame) -> dict[date | None, tuple[int, int, int]]: # day -> rows, sums of both halves of their hashes
@@ -87,11 +84,12 @@ class Moved:
     more: int = 0 # rows at the target on days of which the source knows nothing
     def __add__(self, o: Moved) -> Moved: return Moved(self.table, self.rows + o.rows, self.copied + o.copied, self.present + o.present, self.days + o.days, self.more + o.more)
 
-def insert(wh: AnyWarehouse, p: Piece, rows: pl.DataFrame, clear: bool) -> None:
-    "Put the rows of a piece in, all or none."
+def insert(wh: AnyWarehouse, p: Piece, rows: pl.DataFrame, anew: list[date | None]) -> None: # days that are there and are written anew
+    "Put rows of a piece in, all or none; other days are not touched."
     names = ", ".join(p.table.names)
+    those = f"{p.table.partition} IN UNNEST(@days)" if p.start else f"{p.table.partition} IS NULL" if p.undated else "TRUE"
     with wh.transaction() as tx:
-        if clear: tx.change(f"DELETE FROM {p.table.name} AS t WHERE {p.where()}", **p.limits())
+        if anew: tx.change(f"DELETE FROM {p.table.name} AS t WHERE {those}", days=anew)
         tx.stage(p.table, rows)
         tx.change(f"INSERT INTO {p.table.name} ({names}) SELECT {names} FROM staged")
 
@@ -111,8 +109,7 @@ def move(tx, # open transaction at the source
     missing = [d for d in wanted if there.get(d) != wanted[d]]
     if (other := [d for d in missing if d in there]) and not replace: raise _differs(p, other)
     if missing:
-        part = Piece(p.table, min(missing), max(missing)) if p.start else p
-        insert(target, part, rows.filter(pl.col(p.table.partition).is_between(part.start, part.end)) if p.start else rows, clear=bool(there))
+        insert(target, p, rows.filter(pl.col(p.table.partition).is_in(missing)) if p.start else rows, other)
         there = looked(target, p)
     if wrong := [d for d in wanted if there.get(d) != wanted[d]]: raise Broken(f"{p} differs after the copy" + (f", first on {min(wrong)}" if p.start else ""), "what came back is not what was written", "run again; if it comes back, report it as a bug")
     copied = sum(wanted[d][0] for d in missing)
@@ -152,6 +149,6 @@ def made_ready(target: AnyWarehouse) -> None:
 def _copy_table(tx, target: AnyWarehouse, t: Table, counts: dict, replace: bool) -> Moved:
     "All pieces of a table."
     with target.transaction() as other: held = day_counts(other, t)
-    done = sum((move(tx, target, p, held.keys() & counts.keys(), replace) for p in pieces(t, counts)), Moved(t.name))
+    done = sum((move(tx, target, p, set(held), replace) for p in pieces(t, counts)), Moved(t.name))
     done.more = sum(n for d, n in held.items() if d not in counts)
     return done
