@@ -149,8 +149,10 @@ class Counts:
             raise Broken(f"{where}: {self.read} rows read but {self.accounted()} accounted for", "a row was lost or doubled", "report this as a bug")
         return self
     def __add__(self, o: "Counts") -> "Counts":
-        rules = {k: self.set_aside.get(k, 0) + o.set_aside.get(k, 0) for k in {**self.set_aside, **o.set_aside}}
-        return Counts(self.read + o.read, self.written + o.written, self.quarantined + o.quarantined, self.present + o.present, rules)
+        return Counts(self.read + o.read, self.written + o.written, self.quarantined + o.quarantined, self.present + o.present, self.rules_with(o))
+    def rules_with(self, o: "Counts") -> dict[str, int]: # rule -> rows
+        "What two receipts set aside together."
+        return {k: self.set_aside.get(k, 0) + o.set_aside.get(k, 0) for k in {**self.set_aside, **o.set_aside}}
 
 # %% ../nbs/01_settings.ipynb #e1048573
 def one_or_none(frame, # polars frame with the rows found

@@ -150,7 +150,7 @@ def test_a_server_that_dies_in_the_middle_of_a_merge(bigquery, tmp_path, monkeyp
         assert wh.write(A, aliases([(f"a{i}", "x") for i in range(100)])).read == 100 and wh.read(A).height == 101
 
 def test_an_absent_server_is_a_sentence_within_its_patience(monkeypatch):
-    from tests.emulators.bigquery import free_port
+    from tests.post_office import free_port
     monkeypatch.setenv("NBPROPS_BACKEND", "bigquery"); monkeypatch.setenv("NBPROPS_BQ_PROJECT", "nobody"); monkeypatch.setenv("NBPROPS_BQ_PATIENCE", "1")
     monkeypatch.setenv("BIGQUERY_EMULATOR_HOST", f"http://127.0.0.1:{free_port()}")
     begun = time.monotonic()

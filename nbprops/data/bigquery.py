@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from datetime import date, datetime, timezone
 from pathlib import Path
 import polars as pl
-from .bigquery_jobs import Conflict, Estimate, Jobs, Place, jobs_at, place, sentences
+from .bigquery_jobs import Conflict, Estimate, Jobs, Place, jobs_at, named, place, sentences
 from .declare import Column
 from .tables import TABLES, Table, additions, create_statement, table
-from .writing import AnyWarehouse, Transaction, breached, cast, clear_statement, count_statement, merge_statement, twice_statement, typed_select
+from .writing import AnyWarehouse, Transaction, breached, cast, clear_statement, count_statement, in_types, merge_statement, rows_once, twice_statement, typed_select
 from ..settings import Broken, Counts, Refusal, canonical_json, sha256_of
 
 # %% auto #0
@@ -72,7 +72,7 @@ class BigQueryTransaction(Transaction):
     def sql(self, query: str, **params) -> pl.DataFrame:
         if query.lstrip("( \n").upper().startswith(("SELECT", "WITH")): return self.ask(query, params)
         if SHAPES.match(query): self.jobs.query(query, params); return pl.DataFrame() # what changes a table's shape has no place in a transaction
-        self.steps.append(Step(query.rstrip().rstrip(";"), _named(query, params)))
+        self.steps.append(Step(query.rstrip().rstrip(";"), named(query, params)))
         return pl.DataFrame()
     def sql_within(self, seconds: float, query: str, **params) -> pl.DataFrame: return self.ask(query, params, seconds)
     def change(self, query: str, **params) -> None: self.sql(query, **params)
@@ -97,14 +97,10 @@ class BigQueryTransaction(Transaction):
 def _rehearse(self: BigQueryTransaction, query: str, params: dict, seconds: float | None = None) -> pl.DataFrame:
     "Ask in a script in which the statements so far have happened; it ends without a commit, and so is rolled back."
     self.load()
-    script, given = together([Step("BEGIN TRANSACTION", {}), *self.steps, Step(query, _named(query, params))])
+    script, given = together([Step("BEGIN TRANSACTION", {}), *self.steps, Step(query, named(query, params))])
     return self.jobs.answer(self.jobs.query(script, given, seconds=seconds))
 
 BigQueryTransaction._rehearse = _rehearse
-
-def _named(query: str, params: dict) -> dict:
-    "The parameters that a statement names."
-    return {k: v for k, v in params.items() if re.search(rf"@{k}\b", query)}
 
 # %% ../../nbs/data/12i_bigquery.ipynb #1ec9ffa9
 FEW = 600 # values that travel as parameters
@@ -125,12 +121,11 @@ def inline(frame: pl.DataFrame, kinds: dict[str, Column]) -> tuple[str, dict]: #
 # %% ../../nbs/data/12i_bigquery.ipynb #56357045
 def _hold(self: BigQueryTransaction, name: str, frame: pl.DataFrame, t: Table | None = None) -> None:
     "A frame as a temporary table of the script."
-    kinds = {c.name: c for c in t.columns} if t else {c: Column(c, google(k), False) for c, k in frame.schema.items()}
-    if frame.height*frame.width <= FEW: query, params = inline(frame, kinds)
+    if frame.height*frame.width <= FEW: query, params = inline(frame, {c.name: c for c in t.columns} if t else {c: Column(c, google(k), False) for c, k in frame.schema.items()})
     else:
         at, params = f"{STAGING}.{name}_{uuid.uuid4().hex[:12]}", {}
         self.frames[at] = frame
-        query = f"SELECT {', '.join(f'{cast(kinds[c], c)} AS {c}' if t else c for c in frame.columns)} FROM {at}"
+        query = f"SELECT {in_types(t, frame.columns)} FROM {at}"
     self.steps.append(Step(f"CREATE OR REPLACE TEMP TABLE {name} AS {query}", params))
 
 BigQueryTransaction.hold = _hold
@@ -166,14 +161,14 @@ BigQueryTransaction.read = _read
 class LaterCounts(Counts):
     "A receipt whose numbers are known at the end of the transaction."
     def __init__(self, read: int, good: int, quarantined: int, tell): # tell: () -> rows already present
-        for k, v in dict(read=read, quarantined=quarantined, set_aside={}, good=good, tell=tell).items(): object.__setattr__(self, k, v)
+        self.read, self.good, self.quarantined, self.set_aside, self.tell = read, good, quarantined, {}, tell
     @property
     def present(self) -> int: return self.tell()
     @property
     def written(self) -> int: return self.good - self.present
     def __add__(self, o: Counts) -> LaterCounts:
         out = LaterCounts(self.read + o.read, self.good + (o.good if isinstance(o, LaterCounts) else o.written + o.present), self.quarantined + o.quarantined, lambda: self.present + o.present)
-        out.set_aside.update({k: self.set_aside.get(k, 0) + o.set_aside.get(k, 0) for k in {**self.set_aside, **o.set_aside}})
+        out.set_aside = self.rules_with(o)
         return out
     __radd__ = __add__
     def __eq__(self, o) -> bool: return isinstance(o, Counts) and all(getattr(self, k) == getattr(o, k) for k in ("read", "written", "quarantined", "present", "set_aside"))
@@ -208,11 +203,10 @@ def _write_query(self: BigQueryTransaction, name: str, query: str, span: tuple[d
     t, lim, at = table(name), dict(lo=span[0], hi=span[1]), f"{STAGING}.query_{uuid.uuid4().hex[:12]}"
     select, params, cols = typed_select(self, t, query, params)
     if self.touched(query): return self.write(name, self.ask(select, params), run_id=run_id) # it reads what is still to come
-    job = self.jobs.query(f"CREATE TABLE {at} AS {select}", _named(select, params))
+    job = self.jobs.query(f"CREATE TABLE {at} AS {select}", params)
     self.loaded.append(at); self.saw(tables_in(query), job.started)
     if breached(self, t, f"{at} AS t", {}): return self.write(name, self.ask(f"SELECT * FROM {at}", {}), run_id=run_id)
-    n, keys = self.ask(f"SELECT COUNT(*) AS n, (SELECT COUNT(*) FROM (SELECT DISTINCT {', '.join(t.key)} FROM {at})) AS k FROM {at}", {}).row(0)
-    if n > keys: raise Refusal(f"{n - keys} rows repeat a key of {t.name}", "the query gives them twice", "mend the query")
+    n = rows_once(self, t, at)
     self.steps.append(Step(f"CREATE OR REPLACE TEMP TABLE staged AS SELECT * FROM {at}", {}))
     return self.receipt(name, n, n, 0, self.merge_staged(t, cols, n, f"t.{t.partition} BETWEEN @lo AND @hi", lim))
 

@@ -6,7 +6,7 @@
 from __future__ import annotations
 import os, re, sys
 from collections import deque
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date, datetime
 import io
@@ -15,9 +15,9 @@ from .runs import RUNNING
 from ..settings import Broken, Refusal
 
 # %% auto #0
-__all__ = ['USD_PER_TIB', 'USD_PER_TIB_READ', 'LEAST', 'REASONS', 'BROKEN', 'MEETING', 'LONG', 'Place', 'place', 'dollars',
-           'size', 'Conflict', 'said', 'sentences', 'parameter', 'plain_frame', 'parquet', 'Sent', 'Jobs', 'labels',
-           'jobs_at', 'Estimate']
+__all__ = ['USD_PER_TIB', 'LEAST', 'REASONS', 'BROKEN', 'MEETING', 'LONG', 'Place', 'place', 'dollars', 'size', 'Conflict',
+           'said', 'sentences', 'named', 'parameter', 'plain_frame', 'parquet', 'Sent', 'Jobs', 'labels', 'jobs_at',
+           'Estimate']
 
 # %% ../../nbs/data/12h_bigquery_jobs.ipynb #8a14d015
 @dataclass(frozen=True)
@@ -46,13 +46,12 @@ def place(project: str | None = None, # default: NBPROPS_BQ_PROJECT, else GOOGLE
 
 # %% ../../nbs/data/12h_bigquery_jobs.ipynb #981442bb
 USD_PER_TIB = 6.25 # on-demand queries, list price of the US multi-region
-USD_PER_TIB_READ = 1.10 # Storage Read API
 LEAST = 10 << 20 # bytes that are billed at least for each table of a query
 
 def dollars(n: float, # bytes
-            per_tib: float = USD_PER_TIB) -> float: # USD
-    "What reading so many bytes costs."
-    return n/(1 << 40)*per_tib
+           ) -> float: # USD
+    "What a query of so many bytes costs."
+    return n/(1 << 40)*USD_PER_TIB
 
 def size(n: float) -> str:
     "Bytes in words."
@@ -87,7 +86,7 @@ REASONS = {"quotaExceeded": ("a quota of the project is used up", "wait, or rais
            "bytesBilledLimitExceeded": ("the query would read more than it may", "ask for fewer dates, or raise NBPROPS_BQ_MAX_QUERY_BYTES or NBPROPS_BQ_MAX_BYTES"), "stopped": ("the job was cancelled", "run again; nothing was half-written"),
            "accessDenied": ("a permission is missing", "grant roles/bigquery.jobUser on the project and roles/bigquery.dataEditor on the datasets"), "backendError": ("the service had a fault", "run again; nothing was half-written")}
 BROKEN = ("stopped", "rateLimitExceeded", "quotaExceeded", "backendError") # run again, and it may work
-MEETING = re.compile(r"concurrent (update|transaction)|transaction conflict|conflict", re.I)
+MEETING = re.compile(r"concurrent (update|transaction)|conflict", re.I)
 
 def _words(e: Exception) -> str:
     "What a fault says of itself, in its first line."
@@ -125,6 +124,10 @@ def _kind(v) -> str: # GoogleSQL type
     for python, sql in ((bool, "BOOL"), (int, "INT64"), (float, "FLOAT64"), (datetime, "TIMESTAMP"), (date, "DATE")):
         if isinstance(v, python): return sql
     return "STRING"
+
+def named(sql: str, params: dict) -> dict:
+    "The parameters that a statement names."
+    return {k: v for k, v in params.items() if re.search(rf"@{k}\b", sql)}
 
 def parameter(name: str, v): # a query parameter of the official client
     "A named value."
@@ -178,7 +181,7 @@ class Jobs:
     def refuse_beyond(self, name: str, n: int) -> None: # bytes
         "Refuse to read more of a table than is allowed."
         if (most := self.allowed()) is not None and n > most: raise Refusal(f"Reading {name} would take {size(n)}, and {size(most)} are allowed", REASONS["bytesBilledLimitExceeded"][0], REASONS["bytesBilledLimitExceeded"][1])
-    def note(self, kind: str, text: str, n: int | None = 0) -> None: self.spent += n or 0; self.sent.append(Sent(kind, text, n or 0))
+    def note(self, kind: str, text: str, n: int | None = 0) -> None: self.spent += n or 0; self.sent.append(Sent(kind, text[:300], n or 0)) # a script may have a hundred thousand letters
 
 # %% ../../nbs/data/12h_bigquery_jobs.ipynb #a4a3b167
 def labels() -> dict[str, str]:
@@ -200,7 +203,7 @@ def _config(self: Jobs, sql: str, params: dict, dry: bool, seconds: float | None
     from google.cloud import bigquery as bq
     more = dict(maximum_bytes_billed=most) if (most := self.allowed()) is not None and not dry else {}
     if seconds: more |= dict(job_timeout_ms=int(1000*seconds))
-    used = [parameter(k, v) for k, v in params.items() if re.search(rf"@{k}\b", sql)]
+    used = [parameter(k, v) for k, v in named(sql, params).items()]
     return bq.QueryJobConfig(default_dataset=f"{self.place.project}.nba_predictions", query_parameters=used, labels=labels(), dry_run=dry, **more)
 
 def _query(self: Jobs, sql: str, params: dict, dry: bool = False, # ask only what it would read

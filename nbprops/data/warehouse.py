@@ -8,14 +8,13 @@ __all__ = ['BUSY_SECONDS', 'FAULTS', 'mount_of', 'disk_fault', 'DuckTransaction'
 # %% ../../nbs/data/12_warehouse.ipynb #6f1c88c1
 import os, re, threading, time, uuid
 from contextlib import contextmanager, suppress
-from datetime import date
 from pathlib import Path
 import polars as pl
 from ..settings import Broken, Refusal, backend, db_path
 from .dialect import statements, to_duckdb
 from .declare import Column
 from .tables import TABLES, Table, additions
-from .writing import AnyWarehouse, Transaction, cast
+from .writing import AnyWarehouse, Transaction, in_types
 
 # %% ../../nbs/data/12_warehouse.ipynb #03774801
 BUSY_SECONDS = 30.0 # how long a busy warehouse is waited for
@@ -228,9 +227,7 @@ def _stage(con, frame: pl.DataFrame, t: Table | None, # whose types count; None:
            name: str = "staged") -> None:
     "A frame as a temporary table."
     con.register("incoming", frame)
-    kinds = {c.name: c for c in t.columns} if t else {}
-    cols = ", ".join(f"{cast(kinds[c], c)} AS {c}" if t else c for c in frame.columns)
-    try: _run(con, f"CREATE OR REPLACE TEMP TABLE {name} AS {to_duckdb(f'SELECT {cols} FROM incoming')}")
+    try: _run(con, f"CREATE OR REPLACE TEMP TABLE {name} AS {to_duckdb(f'SELECT {in_types(t, frame.columns)} FROM incoming')}")
     finally: con.unregister("incoming")
 
 # %% ../../nbs/data/12_warehouse.ipynb #948e12e5

@@ -15,8 +15,8 @@ from .tables import Table, conform, table
 
 # %% auto #0
 __all__ = ['merge_statement', 'clear_statement', 'bounds', 'count_statement', 'twice_statement', 'with_audit', 'quarantine_rows',
-           'with_quarantine_id', 'sift', 'Transaction', 'prove_unique', 'write_rows', 'cast', 'typed_select',
-           'breached', 'AnyWarehouse']
+           'with_quarantine_id', 'sift', 'Transaction', 'prove_unique', 'write_rows', 'cast', 'in_types',
+           'typed_select', 'breached', 'rows_once', 'AnyWarehouse']
 
 # %% ../../nbs/data/11c_writing.ipynb #18cfea0a
 def _same(t: Table, cols: list[str], # columns to compare
@@ -246,6 +246,11 @@ def cast(c: Column, value: str, # GoogleSQL
     if m := re.fullmatch(r"NUMERIC\(\d+,(\d+)\)", c.type): return f"ROUND(CAST({value} AS NUMERIC), {m[1]})"
     return f"CAST({value} AS {c.type})"
 
+def in_types(t: Table | None, names: list[str]) -> str: # GoogleSQL
+    "Columns in the types of a table; without one, as they are."
+    kinds = {c.name: c for c in t.columns} if t else {}
+    return ", ".join(f"{cast(kinds[c], c)} AS {c}" if t else c for c in names)
+
 def typed_select(tx: Transaction, t: Table, query: str, params: dict, # GoogleSQL query with its parameters
                 ) -> tuple[str, dict, list[str]]: # query, parameters, columns
     "A query with the columns of a table: declared types, NULL for what is missing, audit columns filled."
@@ -288,12 +293,17 @@ def _write_query(self: Transaction,
     return _write_staged(self, t, select, params, cols, where, lim, run_id)
 
 # %% ../../nbs/data/11c_writing.ipynb #ecd2be06
+def rows_once(tx: Transaction, t: Table, source: str) -> int:
+    "How many rows a source has, each key once, or a refusal."
+    n, keys = tx.sql(f"SELECT COUNT(*) AS n, (SELECT COUNT(*) FROM (SELECT DISTINCT {', '.join(t.key)} FROM {source})) AS k FROM {source}").row(0)
+    if n > keys: raise Refusal(f"{n - keys} rows repeat a key of {t.name}", "the query gives them twice", "mend the query")
+    return n
+
 def _write_staged(self: Transaction, t: Table, select: str, params: dict, cols: list[str], where: str, lim: dict, run_id: str) -> Counts:
     "Stage a typed query and merge it; a breach goes through `write`."
     self.stage_query(select, **params)
     if breached(self, t, "staged AS t", {}): return self.write(t.name, self.sql("SELECT * FROM staged"), run_id=run_id)
-    n, keys = self.sql(f"SELECT COUNT(*) AS n, (SELECT COUNT(*) FROM (SELECT DISTINCT {', '.join(t.key)} FROM staged)) AS k FROM staged").row(0)
-    if n > keys: raise Refusal(f"{n - keys} rows repeat a key of {t.name}", "the query gives them twice", "mend the query")
+    n = rows_once(self, t, "staged")
     return self.receipt(t.name, n, n, 0, self.merge_staged(t, cols, n, where, lim))
 
 Transaction.write_query = _write_query

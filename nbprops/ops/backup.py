@@ -10,6 +10,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
+from ..data.places import _loud
 from ..data.warehouse import _connect, _run
 from ..settings import Broken, Refusal, build_commit, canonical_json, db_path, home, now, reports_uri, sha256_of, store_uri
 
@@ -29,8 +30,6 @@ def outside() -> dict[str, str]: # setting -> where it points
 
 # %% ../../nbs/ops/68a_backup.ipynb #83cd1823
 PASSING = re.compile(r"\.part$|(^|/)\.lock$|\.translations$|\.duckdb\.wal$|\.snapshot\.duckdb\.[0-9a-f]{8}$") # half-written, made again when needed, or part of the copied warehouse
-
-def _loud(e: OSError) -> None: raise e # a folder that cannot be listed is not an empty folder
 
 def carried(root: Path) -> tuple[list[str], list[str]]: # files; what is no plain file; relative, sorted
     "What a home holds."

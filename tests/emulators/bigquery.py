@@ -1,9 +1,10 @@
 "BigQuery on loopback: an environment for the emulator, a template of a migrated project, a server for a module."
-import os, shutil, socket, subprocess, sys, time, urllib.request
+import os, shutil, subprocess, sys, time, urllib.request
 from contextlib import contextmanager
 from pathlib import Path
 from filelock import FileLock
 from tests import house
+from tests.post_office import free_port
 
 HERE = Path(__file__).parent
 ENV = house.ROOT/".venv-emulator"
@@ -33,9 +34,6 @@ def _env() -> dict[str, str]:
     "The emulator looks for its extensions under HOME."
     (ENV/"home").mkdir(parents=True, exist_ok=True)
     return {**{k: v for k, v in os.environ.items() if not k.startswith(("NBPROPS", "PYTHON", "BIGQUERY"))}, "HOME": str(ENV/"home")}
-
-def free_port() -> int:
-    with socket.socket() as s: s.bind(("127.0.0.1", 0)); return s.getsockname()[1]
 
 class Emulator:
     "A running emulator."
